@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+// The version, the ISA's namespace and the compilers' attributes; never a type or a function.
+#pragma once
+
+// Written once: CMake and the packages read these lines.
+#define ROWNORM_VERSION_MAJOR 0
+#define ROWNORM_VERSION_MINOR 1
+#define ROWNORM_VERSION_PATCH 0
+
+// Code for two ISAs may meet in one program, so every function that becomes vector code stands in a
+// namespace that bears the ISA: the linker cannot take one for the other.
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512CD__) && \
+    defined(__AVX512DQ__) && defined(__AVX512VL__)
+#define ROWNORM_ISA avx512
+#define ROWNORM_AVX512 1
+#elif defined(__AVX2__) && (defined(__FMA__) || defined(_MSC_VER))
+#define ROWNORM_ISA avx2
+#define ROWNORM_AVX2 1
+#elif defined(__aarch64__) && defined(__ARM_NEON)
+#define ROWNORM_ISA neon
+#define ROWNORM_NEON 1
+#else
+#define ROWNORM_ISA base
+#if defined(__SSE2__) || defined(_M_X64)
+#define ROWNORM_SSE2 1  // no fused multiply-add: outside the promise of equal bits
+#endif
+#endif
+
+#if defined(__GNUC__) || defined(__clang__)
+#define ROWNORM_INLINE __attribute__((always_inline)) inline
+#define ROWNORM_LAMBDA __attribute__((always_inline))
+#define ROWNORM_APART __attribute__((noinline))
+#define ROWNORM_COLD __attribute__((noinline, cold))
+#define ROWNORM_LIKELY(condition) __builtin_expect(static_cast<bool>(condition), 1)
+#else
+#define ROWNORM_INLINE inline
+#define ROWNORM_LAMBDA
+#define ROWNORM_APART
+#define ROWNORM_COLD
+#define ROWNORM_LIKELY(condition) (condition)
+#endif

@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: MIT
+// From what a call is given (Eigen expressions, rows, heads, containers, words) to rows of plain
+// storage; the only file with Eigen below the modules, and never a norm.
+#pragma once
+
+#include <Eigen/Core>
+#include <cstddef>
+#include <type_traits>
+#include <utility>
+
+#include "../types.hpp"
+#include "config.hpp"
+#include "kernel.hpp"
+
+namespace rownorm {
+
+template <>
+struct storage<Eigen::half> {
+  using type = float16;
+};
+template <>
+struct storage<Eigen::bfloat16> {
+  using type = bfloat16;
+};
+
+inline namespace ROWNORM_ISA {
+namespace detail {
+
+template <class A>
+using bare = std::remove_cv_t<std::remove_reference_t<A>>;
+
+template <class S, class = void>
+inline constexpr bool has_storage = false;
+template <class S>
+inline constexpr bool has_storage<S, std::void_t<typename storage<S>::type>> = true;
+
+/// The plain type below T, const where T is.
+template <class T>
+struct plain {
+  static_assert(
+      has_storage<std::remove_const_t<T>>,
+      "rownorm: the numbers must be float, double, Eigen::half or Eigen::bfloat16, or of a "
+      "type for which rownorm::storage is specialized");
+  using stored = typename storage<std::remove_const_t<T>>::type;
+  static_assert(sizeof(stored) == sizeof(T), "rownorm::storage: the sizes of the types differ");
+  using type = std::conditional_t<std::is_const_v<T>, const stored, stored>;
+};
+template <class T>
+ROWNORM_INLINE auto plain_pointer(T* p) {
+  using S = typename plain<T>::type;
+  if constexpr (std::is_same_v<S, T>) return p;
+  else return reinterpret_cast<S*>(p);
+}
+
+// Of any Derived: a VectorBlock, say, is an EigenBase of the Block that it is.
+template <class Derived>
+std::true_type derives_from_eigen(const Eigen::EigenBase<Derived>*);
+std::false_type derives_from_eigen(const void*);
+template <class A>
+inline constexpr bool is_eigen = decltype(derives_from_eigen(static_cast<A*>(nullptr)))::value;
+template <class A>
+inline constexpr bool is_rows = false;
+template <class T, std::size_t Length>
+inline constexpr bool is_rows<rows<T, Length>> = true;
+template <class A>
+inline constexpr bool is_heads = false;
+template <class T>
+inline constexpr bool is_heads<heads<T>> = true;
+template <class A>
+inline constexpr bool is_none = std::is_same_v<A, none_t>;
+
+template <class A, class = void>
+inline constexpr bool is_container = false;
+template <class A>
+inline constexpr bool is_container<
+    A, std::void_t<decltype(std::declval<A&>().data()), decltype(std::declval<A&>().size())>> =
+    !is_eigen<A>;
+
+template <class A>
+constexpr bool has_direct_access() {
+  return (static_cast<unsigned>(Eigen::internal::traits<A>::Flags) & Eigen::DirectAccessBit) != 0;
+}
+
+/// An Eigen expression as rows: a vector is one row, anything else must be row-major.
+template <class A>
+ROWNORM_INLINE auto eigen_rows(A&& a) {
+  using E = bare<A>;
+  static_assert(
+      has_direct_access<E>(),
+      "rownorm: this Eigen expression has no storage of its own: evaluate it into a matrix "
+      "first (auto m = (a + b).eval()) and pass that");
+  if constexpr (has_direct_access<E>()) {
+    static_assert(
+        E::IsVectorAtCompileTime || E::IsRowMajor,
+        "rownorm: the matrix is column-major: declare it Eigen::Matrix<T, Eigen::Dynamic, "
+        "Eigen::Dynamic, Eigen::RowMajor>, or pass m.transpose() to normalize its columns");
+    static_assert(E::InnerStrideAtCompileTime == 1,
+                  "rownorm: the numbers of a row must lie side by side (inner stride 1): copy the "
+                  "expression into a row-major matrix or a vector first");
+    auto* data = plain_pointer(a.data());
+    using S = std::remove_pointer_t<decltype(data)>;
+    if constexpr (E::IsVectorAtCompileTime) {
+      constexpr auto n = static_cast<std::size_t>(E::SizeAtCompileTime);
+      return rows < S, E::SizeAtCompileTime == Eigen::Dynamic
+                           ? dynamic
+                           : n > (data, 1, static_cast<std::size_t>(a.size()));
+    } else {
+      constexpr auto n = static_cast<std::size_t>(E::ColsAtCompileTime);
+      return rows < S, E::ColsAtCompileTime == Eigen::Dynamic
+                           ? dynamic
+                           : n > (data, static_cast<std::size_t>(a.rows()),
+                                  static_cast<std::size_t>(a.cols()),
+                                  static_cast<std::size_t>(a.outerStride()));
+    }
+  }
+}
+
+/// What stands where a call takes numbers, as rows of plain storage.
+template <class A>
+ROWNORM_INLINE auto to_rows(A&& a) {
+  using E = bare<A>;
+  constexpr bool known = is_rows<E> || is_heads<E> || is_eigen<E> || is_container<E>;
+  static_assert(known,
+                "rownorm: a matrix must be an Eigen row-major matrix, map, ref or block, an Eigen "
+                "vector, rownorm::rows or rownorm::heads; a parameter a vector of numbers, "
+                "rownorm::none, one_plus(gamma) or after_rounding(gamma)");
+  if constexpr (is_rows<E>) {
+    using S = typename plain<typename E::value_type>::type;
+    return rows<S>(plain_pointer(a.data), a.count, a.length, a.stride);
+  } else if constexpr (is_heads<E>) {
+    using S = typename plain<typename E::value_type>::type;
+    return heads<S>(plain_pointer(a.data), a.tokens, a.heads_per_token, a.length, a.token_stride);
+  } else if constexpr (is_eigen<E>) {
+    return eigen_rows(std::forward<A>(a));
+  } else if constexpr (is_container<E>) {
+    auto* data = plain_pointer(a.data());
+    return rows<std::remove_pointer_t<decltype(data)>>(data, 1, a.size());
+  }
+}
+
+template <class V>
+inline constexpr bool holds_int8 =
+    std::is_same_v<std::remove_const_t<typename V::value_type>, std::int8_t>;
+
+/// The same for what is only read.
+template <class A>
+ROWNORM_INLINE auto to_input(const A& a) {
+  auto view = to_rows(a);
+  static_assert(!holds_int8<decltype(view)>,
+                "rownorm: rows of int8 are an output, as quantized(q, scales)");
+  return view;
+}
+
+/// The same for what is written.
+template <class A>
+ROWNORM_INLINE auto to_written(A&& a) {
+  auto view = to_rows(std::forward<A>(a));
+  static_assert(!std::is_const_v<typename decltype(view)::value_type>,
+                "rownorm: an output is const: pass a matrix or a view that can be written");
+  return view;
+}
+template <class A>
+ROWNORM_INLINE auto to_output(A&& a) {
+  auto view = to_written(std::forward<A>(a));
+  static_assert(!holds_int8<decltype(view)>,
+                "rownorm: rows of int8 are written as quantized(q, scales)");
+  return view;
+}
+
+/// A statistic's column: one number per row, or none.
+template <class A>
+ROWNORM_INLINE auto to_column(A&& a) {
+  if constexpr (is_none<bare<A>>) {
+    return none;
+  } else {
+    auto view = to_written(std::forward<A>(a));
+    using S = typename decltype(view)::value_type;
+    static_assert(std::is_same_v<S, float> || std::is_same_v<S, double>,
+                  "rownorm: a number per row (mean, rstd, scales) is kept as float or double");
+    return view;
+  }
+}
+
+/// A gain or a shift, its words taken off: its numbers as rows, and what is done with them.
+template <bool OnePlus, bool AfterRounding, class Rows>
+struct gain {
+  static constexpr bool has_words = OnePlus || AfterRounding;
+  Rows numbers;
+};
+template <bool OnePlus = false, bool AfterRounding = false, class A>
+ROWNORM_INLINE auto to_parameter(const A& a) {
+  if constexpr (is_none<A>) {
+    return gain<OnePlus, AfterRounding, none_t>{none};
+  } else {
+    auto view = to_input(a);
+    static_assert(!is_heads<decltype(view)>,
+                  "rownorm: gamma and beta are vectors, or one row per head");
+    return gain<OnePlus, AfterRounding, decltype(view)>{view};
+  }
+}
+template <bool OnePlus = false, bool AfterRounding = false, class G>
+ROWNORM_INLINE auto to_parameter(const one_plus<G>& a) {
+  return to_parameter<true, AfterRounding>(a.gamma);
+}
+template <bool OnePlus = false, bool AfterRounding = false, class G>
+ROWNORM_INLINE auto to_parameter(const after_rounding<G>& a) {
+  return to_parameter<OnePlus, true>(a.gamma);
+}
+
+/// Where the result of a forward call goes: rows of numbers, or of int8 with a scale for each row
+/// or one for all. Each gives what the checks and the kernel ask of it.
+template <class Y>
+struct result {
+  Y y;
+  auto kernel() const { return output<Y>(y); }
+  none_t scales() const { return none; }
+  double scale() const { return 1; }
+};
+template <class Q, class S>
+struct result_int8_by_peak {
+  Q y;
+  S columns;
+  auto kernel() const { return output_int8_by_peak<Q, typename S::value_type>{y, columns.data}; }
+  const S& scales() const { return columns; }
+  double scale() const { return 1; }
+};
+template <class Q>
+struct result_int8 {
+  Q y;
+  double given;
+  auto kernel() const { return output_int8<Q>{y, 1 / given}; }
+  none_t scales() const { return none; }
+  double scale() const { return given; }
+};
+template <class Q, class S>
+ROWNORM_INLINE auto to_int8_result(const quantized<Q, S>& y) {
+  auto view = to_written(static_cast<Q&&>(y.q));
+  static_assert(holds_int8<decltype(view)>, "rownorm: quantized(q, scales): q holds std::int8_t");
+  if constexpr (std::is_arithmetic_v<bare<S>>) {
+    return result_int8<decltype(view)>{view, static_cast<double>(y.scale)};
+  } else {
+    auto scales = to_column(static_cast<S&&>(y.scale));
+    return result_int8_by_peak<decltype(view), decltype(scales)>{view, scales};
+  }
+}
+template <class A>
+inline constexpr bool is_quantized = false;
+template <class Q, class S>
+inline constexpr bool is_quantized<quantized<Q, S>> = true;
+template <class A>
+ROWNORM_INLINE auto to_result(A&& y) {
+  if constexpr (is_quantized<bare<A>>) {
+    return to_int8_result(y);
+  } else {
+    auto view = to_output(std::forward<A>(y));
+    return result<decltype(view)>{view};
+  }
+}
+
+template <class V>
+struct number_of {
+  using type = std::remove_const_t<typename V::value_type>;
+};
+template <>
+struct number_of<none_t> {
+  using type = none_t;
+};
+template <bool O, bool R, class V>
+struct number_of<gain<O, R, V>> : number_of<V> {};
+template <class V>
+struct number_of<result<V>> : number_of<V> {};
+template <class Q, class S>
+struct number_of<result_int8_by_peak<Q, S>> : number_of<Q> {};
+template <class Q>
+struct number_of<result_int8<Q>> : number_of<Q> {};
+
+/// For the kernel, after the checks.
+template <bool OnePlus, bool AfterRounding, class Rows>
+ROWNORM_INLINE auto kernel_parameter(const gain<OnePlus, AfterRounding, Rows>& p) {
+  if constexpr (is_none<Rows>) return parameter<none_t, OnePlus, AfterRounding>{nullptr, 0, 1};
+  else
+    return parameter<typename number_of<Rows>::type, OnePlus, AfterRounding>{
+        p.numbers.data, p.numbers.stride, p.numbers.count};
+}
+template <class X, class Residual>
+ROWNORM_INLINE auto kernel_input(const X& x, const Residual& residual) {
+  if constexpr (is_none<Residual>) return input(x);
+  else return input_added(x, residual);
+}
+template <class Rows>
+ROWNORM_INLINE auto kernel_column(const Rows& c) {
+  if constexpr (is_none<Rows>) return column<none_t>{nullptr};
+  else return column<typename Rows::value_type>{c.data};
+}
+
+/// dgamma or dbeta, or none.
+template <class A>
+ROWNORM_INLINE auto to_gradient(A&& a) {
+  if constexpr (is_none<bare<A>>) return none;
+  else return to_output(std::forward<A>(a));
+}
+
+/// What a backward call is told of the rows' statistics: eps, or what the forward call gave.
+struct eps_alone {
+  epsilon value;
+  none_t mean() const { return none; }
+  none_t rstd() const { return none; }
+  epsilon eps() const { return value; }
+  from_x kernel() const { return {value}; }
+};
+template <class M, class R>
+struct eps_and_saved {
+  M means;
+  R roots;
+  const M& mean() const { return means; }
+  const R& rstd() const { return roots; }
+  epsilon eps() const { return 0; }
+  auto kernel() const {
+    using S = typename number_of<R>::type;
+    if constexpr (is_none<M>) return from_saved<none_t, S>{nullptr, roots.data};
+    else return from_saved<typename number_of<M>::type, S>{means.data, roots.data};
+  }
+};
+ROWNORM_INLINE eps_alone to_statistics(epsilon eps) {
+  return {eps};
+}
+template <class M, class R>
+ROWNORM_INLINE auto to_statistics(const saved<M, R>& s) {
+  if constexpr (is_none<M>) {
+    return eps_and_saved<none_t, decltype(to_input(s.rstd))>{none, to_input(s.rstd)};
+  } else {
+    return eps_and_saved<decltype(to_input(s.mean)), decltype(to_input(s.rstd))>{to_input(s.mean),
+                                                                                 to_input(s.rstd)};
+  }
+}
+
+/// The type of the arithmetic where the caller names none: double if a number is, else float.
+struct deduced;
+template <class T, class... V>
+struct arithmetic {
+  static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>,
+                "rownorm: the arithmetic is done in float or double");
+  using type = T;
+};
+template <class... V>
+struct arithmetic<deduced, V...> {
+  using type = std::conditional_t<
+      (std::is_same_v<typename number_of<std::remove_const_t<V>>::type, double> || ...), double,
+      float>;
+};
+
+}  // namespace detail
+}  // namespace ROWNORM_ISA
+}  // namespace rownorm

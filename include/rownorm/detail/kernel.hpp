@@ -1,0 +1,929 @@
+// SPDX-License-Identifier: MIT
+// The two halves of every norm and the loops over rows; no Eigen, threads, checks or allocation.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <limits>
+#include <type_traits>
+
+#include "../types.hpp"
+#include "simd.hpp"
+
+namespace rownorm {
+inline namespace ROWNORM_ISA {
+namespace detail {
+
+// ---------------------------------------------------------------------------------------------
+// Rows: where row i begins.
+// ---------------------------------------------------------------------------------------------
+
+template <class S, std::size_t Length>
+ROWNORM_INLINE S* row(const rows<S, Length>& m, std::size_t i) {
+  return m.data + i * m.stride;
+}
+template <class S>
+ROWNORM_INLINE S* row(const heads<S>& m, std::size_t i) {
+  return m.data + i / m.heads_per_token * m.token_stride + i % m.heads_per_token * m.length;
+}
+
+/// gamma or beta: one row for all, or one for each of `heads` rows in turn. S is none_t where there
+/// is none. OnePlus: the factor is 1 + gamma. AfterRounding: what it multiplies is rounded first.
+template <class S, bool OnePlus = false, bool AfterRounding = false>
+struct parameter {
+  using stored = S;
+  static constexpr bool present = !std::is_same_v<S, none_t>;
+  static constexpr bool after_rounding = AfterRounding;
+  const S* data;
+  std::size_t length;
+  std::size_t heads;
+
+  ROWNORM_INLINE parameter at_row(std::size_t i) const {
+    return heads > 1 ? parameter{data + i % heads * length, length, 1} : *this;
+  }
+  template <class T, class Order, class Count>
+  ROWNORM_INLINE pack<T> operator()(place<T, Order, Count> at) const {
+    if constexpr (OnePlus) return load(at, data) + splat(T(1));
+    else return load(at, data);
+  }
+};
+using no_parameter = parameter<none_t>;
+
+/// gamma * silu(z), z a matrix: the gain of each row with a gate behind it.
+template <class Gamma, class Z>
+struct gated_parameter {
+  using stored = void;  // as for gated
+  static constexpr bool present = true;
+  static constexpr bool after_rounding = Gamma::after_rounding;
+  Gamma gamma;
+  Z z;
+  std::size_t i = 0;
+
+  ROWNORM_INLINE gated_parameter at_row(std::size_t r) const { return {gamma.at_row(r), z, r}; }
+  template <class T, class Order, class Count>
+  ROWNORM_INLINE pack<T> operator()(place<T, Order, Count> at) const {
+    const pack<T> s = silu(load(at, row(z, i)));
+    if constexpr (Gamma::present) return gamma(at) * s;
+    else return s;
+  }
+};
+
+/// One number per row: mean, rstd. S is none_t where nobody asked.
+template <class S>
+struct column {
+  S* data;
+  ROWNORM_INLINE void set(std::size_t i, double v) const {
+    if constexpr (!std::is_same_v<S, none_t>) data[i] = static_cast<S>(v);
+  }
+};
+
+// ---------------------------------------------------------------------------------------------
+// What a half reads.
+// ---------------------------------------------------------------------------------------------
+
+/// A row as it lies in memory.
+template <class S>
+struct from {
+  using stored = std::remove_const_t<S>;
+  const stored* data;
+  template <class T, class Order, class Count>
+  ROWNORM_INLINE pack<T> operator()(place<T, Order, Count> at) const {
+    return load(at, data);
+  }
+};
+
+/// A row times a power of two, for rows of doubles whose squares leave the range.
+template <class Source>
+struct scaled {
+  using stored = typename Source::stored;
+  Source x;
+  double scale;
+  template <class Order, class Count>
+  ROWNORM_INLINE pack<double> operator()(place<double, Order, Count> at) const {
+    return x(at) * splat(scale);
+  }
+};
+
+template <class Source>
+inline constexpr bool is_scaled = false;
+template <class Source>
+inline constexpr bool is_scaled<scaled<Source>> = true;
+
+/// x * silu(z).
+template <class X, class Z>
+struct gated {
+  using stored = void;  // in_order: a NaN from e^z may have any bits, which even_odd does not round
+  const X* x;
+  const Z* z;
+  template <class T, class Order, class Count>
+  ROWNORM_INLINE pack<T> operator()(place<T, Order, Count> at) const {
+    return load(at, x) * silu(load(at, z));
+  }
+};
+
+/// residual + x, stored in residual and rounded to its type.
+template <class X, class R>
+struct added {
+  using stored = std::conditional_t<std::is_same_v<X, R>, X, void>;
+  const X* x;
+  R* residual;
+  template <class T, class Order, class Count>
+  ROWNORM_INLINE pack<T> operator()(place<T, Order, Count> at) const {
+    const pack<T> sum = peek(at);
+    store(at, residual, sum);
+    return sum;
+  }
+  template <class T, class Order, class Count>
+  ROWNORM_INLINE pack<T> peek(place<T, Order, Count> at) const {
+    return rounded_to<R>(load(at, residual) + load(at, x));
+  }
+};
+
+/// What the first half reads, which may store as it goes, and what is read after that.
+template <class X>
+struct input {
+  X x;
+  explicit input(const X& x_) : x(x_) {}
+  ROWNORM_INLINE auto first(std::size_t i) const { return second(i); }
+  ROWNORM_INLINE auto second(std::size_t i) const {
+    return from<typename X::value_type>{row(x, i)};
+  }
+};
+template <class X, class R>
+struct input_added {
+  X x;
+  R residual;
+  input_added(const X& x_, const R& residual_) : x(x_), residual(residual_) {}
+  ROWNORM_INLINE auto first(std::size_t i) const {
+    return added<std::remove_const_t<typename X::value_type>, typename R::value_type>{
+        row(x, i), row(residual, i)};
+  }
+  ROWNORM_INLINE auto second(std::size_t i) const {
+    return from<typename R::value_type>{row(residual, i)};
+  }
+};
+
+template <class X, class Z>
+struct input_gated {
+  X x;
+  Z z;
+  input_gated(const X& x_, const Z& z_) : x(x_), z(z_) {}
+  ROWNORM_INLINE auto first(std::size_t i) const { return second(i); }
+  ROWNORM_INLINE auto second(std::size_t i) const {
+    return gated<std::remove_const_t<typename X::value_type>,
+                 std::remove_const_t<typename Z::value_type>>{row(x, i), row(z, i)};
+  }
+};
+
+template <class Source, class Place>
+ROWNORM_INLINE auto peek(const Source& source, Place at) {
+  return source(at);
+}
+template <class X, class R, class Place>
+ROWNORM_INLINE auto peek(const added<X, R>& source, Place at) {
+  return source.peek(at);
+}
+
+// ---------------------------------------------------------------------------------------------
+// The second half: y = gamma * (x - mu) * r + beta.
+// ---------------------------------------------------------------------------------------------
+
+/// A row that is written as it lies in memory.
+template <class S>
+struct to {
+  using stored = S;
+  S* data;
+  template <class T, class Order, class Count>
+  ROWNORM_INLINE void put(place<T, Order, Count> at, pack<T> v) const {
+    store(at, data, v);
+  }
+};
+
+/// A row that is added to.
+template <class S>
+struct to_sum {
+  using stored = S;
+  S* data;
+  template <class T, class Order, class Count>
+  ROWNORM_INLINE void put(place<T, Order, Count> at, pack<T> v) const {
+    store(at, data, load(at, data) + v);
+  }
+};
+
+/// A row of int8 whose scale is given: y / scale, rounded to nearest even, saturated.
+struct to_int8 {
+  using stored = std::int8_t;
+  std::int8_t* data;
+  double inverse;
+  template <class T, class Order, class Count>
+  ROWNORM_INLINE void put(place<T, Order, Count> at, pack<T> v) const {
+    const T factor = static_cast<T>(inverse);
+    const pack<T> clamped = min(max(v * splat(factor), splat(T(-128))), splat(T(127)));
+    store_int8(data + at.i, clamped, T(1), at.n);
+  }
+};
+
+/// A row of int8 whose scale comes from the largest of |y|, which the first half finds.
+template <class S>
+struct to_int8_by_peak {
+  using stored = std::int8_t;
+  std::int8_t* data;
+  S* scale;
+};
+
+template <class Y>
+struct output {
+  Y y;
+  explicit output(const Y& y_) : y(y_) {}
+  ROWNORM_INLINE auto at_row(std::size_t i) const { return to<typename Y::value_type>{row(y, i)}; }
+};
+template <class Y>
+struct output_sum {
+  Y y;
+  explicit output_sum(const Y& y_) : y(y_) {}
+  ROWNORM_INLINE auto at_row(std::size_t i) const {
+    return to_sum<typename Y::value_type>{row(y, i)};
+  }
+};
+template <class Q>
+struct output_int8 {
+  Q q;
+  double inverse;
+  ROWNORM_INLINE to_int8 at_row(std::size_t i) const { return {row(q, i), inverse}; }
+};
+template <class Q, class S>
+struct output_int8_by_peak {
+  Q q;
+  S* scales;
+  ROWNORM_INLINE to_int8_by_peak<S> at_row(std::size_t i) const { return {row(q, i), scales + i}; }
+};
+
+template <class Y>
+inline constexpr bool needs_peak = false;
+template <class S>
+inline constexpr bool needs_peak<to_int8_by_peak<S>> = true;
+
+/// gamma * z + beta, where they are; X is the type that after_rounding rounds z to.
+template <class X, class T, class Order, class Count, class Gamma, class Beta>
+ROWNORM_INLINE pack<T> scale_and_shift(place<T, Order, Count> at, pack<T> z, const Gamma& gamma,
+                                       const Beta& beta) {
+  if constexpr (Gamma::after_rounding) z = rounded_to<X>(z);
+  if constexpr (Gamma::present && Beta::present) return fma(z, gamma(at), beta(at));
+  else if constexpr (Gamma::present) return z * gamma(at);
+  else if constexpr (Beta::present) return z + beta(at);
+  else return z;
+}
+
+/// Below this, 127 / peak is no T: such a row becomes zeros.
+template <class T>
+inline constexpr double least_peak = std::is_same_v<T, float> ? 0x1p-120 : 0x1p-1010;
+
+/// `unknown` where the first half did not find the largest of |y|.
+struct unknown {};
+
+/// normalized(place) is (x - mu) * r there, read from a row of storage X; `peak`: the largest of
+/// |y|.
+template <class T, class X, class Gamma, class Beta, class Y, class Normalized,
+          class Peak = unknown>
+ROWNORM_INLINE void apply(std::size_t n, const Gamma& gamma, const Beta& beta, const Y& y,
+                          Normalized normalized, Peak peak = {}) {
+  using order = order_for<T, X, typename Gamma::stored, typename Beta::stored, typename Y::stored>;
+  const auto result = [=](auto at) ROWNORM_LAMBDA {
+    return scale_and_shift<X>(at, normalized(at), gamma, beta);
+  };
+  if constexpr (!needs_peak<Y>) {
+    each<T, order>(n, [=](auto at) ROWNORM_LAMBDA { y.put(at, result(at)); });
+  } else if constexpr (std::is_same_v<Peak, unknown>) {
+    const totals<1> t = sum<T, in_order, 1, 1>(n, [=](auto at, pack<T>& m) ROWNORM_LAMBDA {
+      m = max(m, abs(zero_beyond(at, result(at))));
+    });
+    apply<T, X>(n, gamma, beta, y, normalized, t.of[0]);
+  } else {
+    // No integers stand for a row that holds NaN or infinity: its scale is NaN, its integers are 0.
+    const bool finite = in_range(peak, 0.0, std::numeric_limits<double>::infinity());
+    const double inverse = finite && peak > least_peak<T> ? 127 / peak : 0;
+    using S = std::remove_pointer_t<decltype(y.scale)>;
+    *y.scale = finite ? static_cast<S>(peak / 127) : std::numeric_limits<S>::quiet_NaN();
+    each<T, order>(n, [=](auto at) ROWNORM_LAMBDA {
+      const pack<T> v = finite ? result(at) : splat(T(0));
+      store_int8(y.data + at.i, v, static_cast<T>(inverse), at.n);
+    });
+  }
+}
+
+// ---------------------------------------------------------------------------------------------
+// From sums to the factor of a row.
+// ---------------------------------------------------------------------------------------------
+
+/// Below this, squares that fell among the subnormals may be felt in a sum of T.
+template <class T>
+inline constexpr double least = std::is_same_v<T, float> ? 0x1p-100 : 0x1p-900;
+/// Above this, the factor of a row may be no normal T.
+template <class T>
+inline constexpr double largest = std::is_same_v<T, float> ? 0x1p200 : 0x1p1000;
+template <class T>
+inline constexpr double largest_outside = std::is_same_v<T, float> ? 0x1p100 : 0x1p500;
+
+/// 1 / sqrt(mean_square + eps), and 0 for a row of zeros, so that zeros stay zeros at eps = 0.
+ROWNORM_INLINE double reciprocal_root(double mean_square, epsilon eps) {
+  const double root =
+      eps.outside ? std::sqrt(mean_square) + eps.value : std::sqrt(mean_square + eps.value);
+  return root == 0 ? 0 : 1 / root;
+}
+
+/// A row of doubles whose squares leave the range is taken times this power of two. Small squares
+/// need none beside an eps that is not small, nor do those of equal numbers that are not small.
+ROWNORM_INLINE double scale_for(double mean_square, double mean, epsilon eps) {
+  if (!(mean_square < 1)) return 0x1p-600;
+  const bool lost = eps.outside ? eps.value > 0x1p-450 : eps.value > 0x1p-900;
+  return lost || std::fabs(mean) >= 0x1p-300 ? 1 : 0x1p600;
+}
+
+/// The factor for the scaled numbers, `mean_square` being theirs; times `scale` it is 1/rms.
+ROWNORM_INLINE double scaled_factor(double scale, double mean_square, epsilon eps) {
+  return reciprocal_root(mean_square, eps.outside ? epsilon(outside_root(eps.value * scale))
+                                                  : epsilon(eps.value * scale * scale));
+}
+
+// ---------------------------------------------------------------------------------------------
+// RMSNorm.
+// ---------------------------------------------------------------------------------------------
+
+template <class T, class Source>
+ROWNORM_INLINE double sum_of_squares(std::size_t n, const Source& x) {
+  using order = order_for<T, typename Source::stored>;
+  const totals<1> t = sum<T, order, 1>(n, [=](auto at, pack<T>& s) ROWNORM_LAMBDA {
+    const pack<T> v = x(at);
+    s = fma(v, v, s);
+  });
+  return t.of[0];
+}
+
+/// The same, and the largest of |x * gamma| beside it.
+template <class T, class X, class Source, class Gamma>
+ROWNORM_INLINE totals<2> squares_and_peak(std::size_t n, const Source& x, const Gamma& gamma) {
+  using order = order_for<T, typename Source::stored, typename Gamma::stored>;
+  return sum<T, order, 2, 1>(n, [=](auto at, pack<T>& s, pack<T>& m) ROWNORM_LAMBDA {
+    const pack<T> v = x(at);
+    s = fma(v, v, s);
+    m = max(m, abs(scale_and_shift<X>(at, v, gamma, no_parameter{})));
+  });
+}
+
+template <class T, class X, class Source, class Gamma, class Y, class Peak = unknown>
+ROWNORM_INLINE void apply_scale(std::size_t n, const Source& x, double r, const Gamma& gamma,
+                                const Y& y, Peak peak = {}) {
+  const pack<T> factor = splat(static_cast<T>(r));
+  apply<T, X>(
+      n, gamma, no_parameter{}, y, [=](auto at) ROWNORM_LAMBDA { return x(at) * factor; }, peak);
+}
+
+template <class T, class Source, class Gamma, class Y>
+ROWNORM_COLD double rms_norm_row_again(std::size_t n, std::size_t k, const Source& x,
+                                       const Gamma& gamma, const Y& y, epsilon eps, double sum);
+
+/// Whether a row can leave the range of T: in double, the squares of any other storage stay in it.
+template <class T, class X>
+inline constexpr bool may_leave_range = std::is_same_v<T, float> || std::is_same_v<X, double>;
+
+/// Whether the factor of a row can be had from this sum of its squares, taken in T.
+template <class T>
+ROWNORM_INLINE bool usable(double squares, epsilon eps) {
+  return in_range(squares, least<T>, std::numeric_limits<double>::infinity()) &&
+         eps.value < (eps.outside ? largest_outside<T> : largest<T>);
+}
+
+/// One row, its statistic from the first k of its n numbers; gives back 1/rms.
+template <class T, class First, class Second, class Gamma, class Y>
+ROWNORM_INLINE double rms_norm_row(std::size_t n, std::size_t k, const First& first,
+                                   const Second& x, const Gamma& gamma, const Y& y, epsilon eps) {
+  using X = typename Second::stored;
+  if constexpr (needs_peak<Y> && !Gamma::after_rounding) {
+    if (k == n) {
+      const totals<2> t = squares_and_peak<T, X>(n, first, gamma);
+      if constexpr (may_leave_range<T, X>)
+        if (!ROWNORM_LIKELY(usable<T>(t.of[0], eps)))
+          return rms_norm_row_again<T>(n, k, x, gamma, y, eps, t.of[0]);
+      const double r = reciprocal_root(t.of[0] / static_cast<double>(n), eps);
+      apply_scale<T, X>(n, x, r, gamma, y, t.of[1] * r);
+      return r;
+    }
+  }
+  const double s = sum_of_squares<T>(k, first);
+  if constexpr (may_leave_range<T, X>)
+    if (!ROWNORM_LIKELY(usable<T>(s, eps))) return rms_norm_row_again<T>(n, k, x, gamma, y, eps, s);
+  const double r = reciprocal_root(s / static_cast<double>(k), eps);
+  apply_scale<T, X>(n, x, r, gamma, y);
+  return r;
+}
+
+/// A row whose sum of squares left the range of T: in double, or as scaled doubles.
+template <class T, class Source, class Gamma, class Y>
+ROWNORM_COLD double rms_norm_row_again(std::size_t n, std::size_t k, const Source& x,
+                                       const Gamma& gamma, const Y& y, epsilon eps, double sum) {
+  if constexpr (std::is_same_v<T, float>) {
+    return rms_norm_row<double>(n, k, x, x, gamma, y, eps);
+  } else {
+    const scaled<Source> source{x, scale_for(sum, 0, eps)};
+    const double square = sum_of_squares<T>(k, source) / static_cast<double>(k);
+    const double r = scaled_factor(source.scale, square, eps);
+    apply_scale<T, double>(n, source, r, gamma, y);
+    return r * source.scale;
+  }
+}
+
+/// Rows `begin` to `end` of a matrix whose rows have n numbers.
+template <class T, class X, class Gamma, class Y, class R>
+void rms_norm(std::size_t begin, std::size_t end, std::size_t n, std::size_t k, const X& x,
+              const Gamma& gamma, const Y& y, epsilon eps, R rstd) {
+  if (n == 0) return;
+  for (std::size_t i = begin; i < end; ++i)
+    rstd.set(i, rms_norm_row<T>(n, k, x.first(i), x.second(i), gamma.at_row(i), y.at_row(i), eps));
+}
+
+// ---------------------------------------------------------------------------------------------
+// LayerNorm.
+// ---------------------------------------------------------------------------------------------
+
+/// The mean in two numbers, the T next to it and the rest, and the variance.
+template <class T>
+struct moments {
+  T mean;
+  double rest;
+  double variance;
+};
+
+/// Sums of x - shift and of its squares.
+template <class T, class Source>
+ROWNORM_INLINE totals<2> sums_around(T shift, std::size_t n, const Source& x) {
+  using order = order_for<T, typename Source::stored>;
+  const pack<T> c = splat(shift);
+  return sum<T, order, 2>(n, [=](auto at, pack<T>& s, pack<T>& q) ROWNORM_LAMBDA {
+    const pack<T> d = zero_beyond(at, x(at) - c);
+    s = s + d;
+    q = fma(d, d, q);
+  });
+}
+
+/// The mean of the first numbers, at most one of each lane; 0 where that is little beside their
+/// size, since x - 0 is exact.
+template <class T, class Source>
+ROWNORM_INLINE T guess_mean(std::size_t n, const Source& x) {
+  using order = order_for<T, typename Source::stored>;
+  const std::size_t some = n < lanes<T> ? n : lanes<T>;
+  const totals<2> t = sum<T, order, 2>(some, [=](auto at, pack<T>& s, pack<T>& q) ROWNORM_LAMBDA {
+    const pack<T> v = peek(x, at);
+    s = s + v;
+    q = fma(v, v, q);
+  });
+  const double mean = t.of[0] / static_cast<double>(some);
+  return 64 * mean * t.of[0] <= t.of[1] ? T(0) : static_cast<T>(mean);
+}
+
+/// K sums of a row, the first of x - shift, the second of its squares; delta and square are their
+/// means.
+template <class T, int K>
+struct around {
+  T shift;
+  totals<K> sums;
+  double delta, square;
+};
+
+/// first(shift) gives the sums around a shift. Where the mean proves to be further from it than a
+/// standard deviation, again(shift) gives them around the mean that was found: one pass for most
+/// rows.
+template <int K, class T, class First, class Again>
+ROWNORM_INLINE around<T, K> sums_near_mean(std::size_t n, T shift, First first, Again again) {
+  const double length = static_cast<double>(n);
+  const auto take = [=](T c, const totals<K>& t) ROWNORM_LAMBDA {
+    return around<T, K>{c, t, t.of[0] / length, t.of[1] / length};
+  };
+  around<T, K> a = take(shift, first(shift));
+  if (!ROWNORM_LIKELY(2 * a.delta * a.delta <= a.square)) {
+    shift = static_cast<T>(static_cast<double>(shift) + a.delta);
+    a = take(shift, again(shift));
+  }
+  return a;
+}
+
+/// What the sums around the shift leave goes into the mean and the variance, so that neither
+/// cancels (the corrected two-pass of Chan, Golub and LeVeque).
+template <class T, int K>
+ROWNORM_INLINE moments<T> corrected(const around<T, K>& a) {
+  const double variance = scalar_fma(-a.delta, a.delta, a.square);
+  // shift + delta and its rounding error (Knuth's two-sum).
+  const double c = static_cast<double>(a.shift), sum = c + a.delta;
+  const double c_part = sum - a.delta, delta_part = sum - c_part;
+  const double error = (c - c_part) + (a.delta - delta_part);
+  const T mean = static_cast<T>(sum);
+  return {mean, (sum - static_cast<double>(mean)) + error, variance < 0 ? 0 : variance};
+}
+
+template <class T, class First, class Second>
+ROWNORM_INLINE moments<T> find_moments(std::size_t n, const First& first, const Second& x) {
+  return corrected(sums_near_mean<2>(
+      n, guess_mean<T>(n, first),
+      [=](T shift) ROWNORM_LAMBDA { return sums_around(shift, n, first); },
+      [=](T shift) ROWNORM_LAMBDA { return sums_around(shift, n, x); }));
+}
+
+template <class T, class X, class Source, class Gamma, class Beta, class Y>
+ROWNORM_INLINE void apply_centred(std::size_t n, const Source& x, const moments<T>& m, double r,
+                                  const Gamma& gamma, const Beta& beta, const Y& y) {
+  // The mean is taken off in two steps, so that the T next to it does no harm: x - mean is exact
+  // near the mean, and the rest comes in with the product's rounding.
+  const pack<T> mean = splat(m.mean), factor = splat(static_cast<T>(r));
+  const pack<T> rest = splat(static_cast<T>(-m.rest * r));
+  apply<T, X>(n, gamma, beta, y,
+              [=](auto at) ROWNORM_LAMBDA { return fma(x(at) - mean, factor, rest); });
+}
+
+/// Whether the factor of a row can be had from these moments in T.
+template <class T>
+ROWNORM_INLINE bool usable(const moments<T>& m, epsilon eps) {
+  return in_range(m.variance + (eps.outside ? 0 : eps.value), least<T>, largest<T>) &&
+         !(eps.outside && eps.value >= largest_outside<T>);
+}
+
+struct mean_and_rstd {
+  double mean, rstd;
+};
+
+template <class T, class Source, class Gamma, class Beta, class Y>
+ROWNORM_COLD mean_and_rstd layer_norm_row_again(std::size_t n, const Source& x, const Gamma& gamma,
+                                                const Beta& beta, const Y& y, epsilon eps,
+                                                const moments<T>& first);
+
+/// One row; gives back its mean and 1/sqrt(variance + eps).
+template <class T, class First, class Second, class Gamma, class Beta, class Y>
+ROWNORM_INLINE mean_and_rstd layer_norm_row(std::size_t n, const First& first, const Second& x,
+                                            const Gamma& gamma, const Beta& beta, const Y& y,
+                                            epsilon eps) {
+  using X = typename Second::stored;
+  const moments<T> m = find_moments<T>(n, first, x);
+  if constexpr (may_leave_range<T, X>)
+    if (!ROWNORM_LIKELY(usable(m, eps)))
+      return layer_norm_row_again<T>(n, x, gamma, beta, y, eps, m);
+  const double r = reciprocal_root(m.variance, eps);
+  apply_centred<T, X>(n, x, m, r, gamma, beta, y);
+  return {static_cast<double>(m.mean) + m.rest, r};
+}
+
+/// A row whose sums left the range of T: in double, or as scaled doubles.
+template <class T, class Source, class Gamma, class Beta, class Y>
+ROWNORM_COLD mean_and_rstd layer_norm_row_again(std::size_t n, const Source& x, const Gamma& gamma,
+                                                const Beta& beta, const Y& y, epsilon eps,
+                                                const moments<T>& first) {
+  if constexpr (std::is_same_v<T, float>) {
+    return layer_norm_row<double>(n, x, x, gamma, beta, y, eps);
+  } else {
+    const scaled<Source> source{x, scale_for(first.variance, first.mean, eps)};
+    const moments<T> m = find_moments<T>(n, source, source);
+    const double r = scaled_factor(source.scale, m.variance, eps);
+    apply_centred<T, double>(n, source, m, r, gamma, beta, y);
+    // Of equal numbers eps alone is left, which times scale^2 may be 0.
+    return {(m.mean + m.rest) / source.scale,
+            m.variance == 0 ? reciprocal_root(0, eps) : r * source.scale};
+  }
+}
+
+/// Rows `begin` to `end` of a matrix whose rows have n numbers.
+template <class T, class X, class Gamma, class Beta, class Y, class M, class R>
+void layer_norm(std::size_t begin, std::size_t end, std::size_t n, const X& x, const Gamma& gamma,
+                const Beta& beta, const Y& y, epsilon eps, M mean, R rstd) {
+  if (n == 0) return;
+  for (std::size_t i = begin; i < end; ++i) {
+    const mean_and_rstd s = layer_norm_row<T>(n, x.first(i), x.second(i), gamma.at_row(i),
+                                              beta.at_row(i), y.at_row(i), eps);
+    mean.set(i, s.mean);
+    rstd.set(i, s.rstd);
+  }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Gradients. With h = (x - mu) * r, the normalized numbers, and g = gamma * dy:
+//   RMSNorm:   dx = r * (g - h * mean(g * h))
+//   LayerNorm: dx = r * (g - mean(g) - h * mean(g * h))
+//   dgamma += sum over rows of dy * h, dbeta += sum over rows of dy.
+// ---------------------------------------------------------------------------------------------
+
+/// What is known of a row before its gradient: nothing but eps, or its saved statistics.
+struct row_statistics {
+  epsilon eps;
+  bool known;
+  double mean, r;
+  double rounding = 0;  // what the mean may have lost where it was saved
+};
+struct from_x {
+  epsilon eps;
+  ROWNORM_INLINE row_statistics at_row(std::size_t) const { return {eps, false, 0, 0}; }
+};
+/// M is none_t for RMSNorm. A saved 1/rms that left the range of its type belongs to a row so large
+/// or so small that eps is nothing beside it: it is found again, with eps = 0.
+template <class M, class R>
+struct from_saved {
+  const M* mean;
+  const R* rstd;
+  ROWNORM_INLINE row_statistics at_row(std::size_t i) const {
+    const R r = rstd[i];
+    const bool known =
+        r == 0 || in_range(r, std::numeric_limits<R>::min(), std::numeric_limits<R>::infinity());
+    if constexpr (std::is_same_v<M, none_t>) return {epsilon(0), known, 0, static_cast<double>(r)};
+    else
+      return {epsilon(0), known, static_cast<double>(mean[i]), static_cast<double>(r),
+              std::fabs(static_cast<double>(mean[i])) * std::numeric_limits<M>::epsilon()};
+  }
+};
+
+/// Sums over rows, for dgamma and dbeta: rows add to `partial` in T, in blocks of `rows_per_block`,
+/// and each block then adds to `total`. Where gamma tells heads apart, so do the sums.
+inline constexpr std::size_t rows_per_block = 32;
+template <class T>
+struct row_sums {
+  T* partial;
+  double* total;
+  std::size_t length, heads;
+
+  ROWNORM_INLINE row_sums at_row(std::size_t i) const {
+    return heads > 1 ? row_sums{partial + i % heads * length, total, length, 1} : *this;
+  }
+  template <class A, class Count>
+  ROWNORM_INLINE void add(place<A, in_order, Count> at, pack<A> x, pack<A> y) const {
+    store(at, partial, fma(x, y, load(at, partial)));
+  }
+  template <class A, class Count>
+  ROWNORM_INLINE void add(place<A, in_order, Count> at, pack<A> x) const {
+    store(at, partial, load(at, partial) + x);
+  }
+  void end_block() const {
+    each<double, in_order>(length * heads, [=, *this](auto at) ROWNORM_LAMBDA {
+      store(at, total, load(at, total) + load(at, partial));
+      store(at, partial, splat(0.0));
+    });
+  }
+};
+template <>
+struct row_sums<none_t> {
+  ROWNORM_INLINE row_sums at_row(std::size_t) const { return *this; }
+  template <class Place, class... A>
+  ROWNORM_INLINE void add(Place, A...) const {}
+  void end_block() const {}
+};
+
+/// d += total, for a gradient that lies in rows `stride` numbers apart.
+template <class T, class S>
+void add_total(const row_sums<T>& sums, S* d, std::size_t stride) {
+  for (std::size_t h = 0; h < sums.heads; ++h) {
+    S* const to = d + h * stride;
+    const double* const total = sums.total + h * sums.length;
+    each<double, in_order>(sums.length, [=](auto at) ROWNORM_LAMBDA {
+      store(at, to, load(at, to) + load(at, total));
+    });
+  }
+}
+
+/// The order of a loop that also adds to sums over rows: those are kept in order.
+template <class T, class Sums, class... S>
+using backward_order =
+    std::conditional_t<std::is_same_v<Sums, row_sums<none_t>>, order_for<T, S...>, in_order>;
+
+/// gamma * dy; what after_rounding rounds, it rounds with a slope of 1.
+template <class T, class Gamma, class Place>
+ROWNORM_INLINE pack<T> times_gamma(Place at, pack<T> dy, const Gamma& gamma) {
+  if constexpr (Gamma::present) return dy * gamma(at);
+  else return dy;
+}
+
+/// gamma * dy + c, with one rounding: a product and a sum apart would be contracted or not.
+template <class T, class Gamma, class Place>
+ROWNORM_INLINE pack<T> times_gamma_plus(Place at, pack<T> dy, const Gamma& gamma, pack<T> c) {
+  if constexpr (Gamma::present) return fma(dy, gamma(at), c);
+  else return dy + c;
+}
+
+/// With eps outside the root, the slope of r is that of 1 / rms: larger by (rms + eps) / rms.
+ROWNORM_INLINE double slope_of_root(double mean_square, double r, epsilon eps) {
+  const double rms = std::sqrt(mean_square);
+  return !eps.outside ? 1 : rms > 0 ? 1 / (rms * r) : 0;
+}
+
+/// Whether a sum over dy lost nothing among the subnormals and did not overflow.
+template <class T>
+ROWNORM_INLINE bool usable_gradient(double sum) {
+  return std::is_same_v<T, double> ||
+         in_range(std::fabs(sum), least<T>, std::numeric_limits<double>::infinity());
+}
+
+/// dx = r * scale * (g - shift - h * slope) with h = (x - mean - rest) * r.
+template <class T>
+struct gradient_factors {
+  double r;
+  double scale;  // of x, by which dx is multiplied in a step of its own: r times it may overflow
+  double slope;
+  double shift = 0;
+  T mean = 0;
+  double rest = 0;
+};
+template <bool Centred, class T, class DY, class Source, class Gamma, class DX, class G, class B>
+ROWNORM_INLINE void apply_gradient(std::size_t n, const DY& dy, const Source& x, const Gamma& gamma,
+                                   const DX& dx, const G& dgamma, const B& dbeta,
+                                   const gradient_factors<T>& f) {
+  using sums_over_rows = std::conditional_t<std::is_same_v<G, row_sums<none_t>>, B, G>;
+  using order = backward_order<T, sums_over_rows, typename DY::stored, typename Source::stored,
+                               typename Gamma::stored, typename DX::stored>;
+  const pack<T> r = splat(static_cast<T>(f.r)), scale = splat(static_cast<T>(f.scale));
+  const pack<T> slope = splat(static_cast<T>(-f.slope)), shift = splat(static_cast<T>(-f.shift));
+  const pack<T> mean = splat(f.mean), rest = splat(static_cast<T>(-f.rest * f.r));
+  each<T, order>(n, [=](auto at) ROWNORM_LAMBDA {
+    const pack<T> v = dy(at);
+    const pack<T> h = Centred ? fma(x(at) - mean, r, rest) : x(at) * r;
+    const pack<T> g = Centred ? times_gamma_plus(at, v, gamma, shift) : times_gamma(at, v, gamma);
+    const pack<T> d = fma(h, slope, g) * r;
+    dx.put(at, is_scaled<Source> ? d * scale : d);
+    dgamma.add(at, v, h);
+    dbeta.add(at, v);
+  });
+}
+
+/// The sums of x^2 and of g * x.
+template <class T, class DY, class Source, class Gamma>
+ROWNORM_INLINE totals<2> gradient_sums(std::size_t n, const DY& dy, const Source& x,
+                                       const Gamma& gamma) {
+  using order = order_for<T, typename DY::stored, typename Source::stored, typename Gamma::stored>;
+  return sum<T, order, 2>(n, [=](auto at, pack<T>& s, pack<T>& c) ROWNORM_LAMBDA {
+    const pack<T> v = x(at);
+    s = fma(v, v, s);
+    c = fma(times_gamma(at, dy(at), gamma), v, c);
+  });
+}
+
+template <class T, class DY, class Source, class Gamma, class DX, class G>
+ROWNORM_COLD void rms_norm_backward_row_again(std::size_t n, const DY& dy, const Source& x,
+                                              const Gamma& gamma, const DX& dx, const G& dgamma,
+                                              const row_statistics& known, double squares);
+
+template <class T, class DY, class Source, class Gamma, class DX, class G>
+ROWNORM_INLINE void rms_norm_backward_row(std::size_t n, const DY& dy, const Source& x,
+                                          const Gamma& gamma, const DX& dx, const G& dgamma,
+                                          const row_statistics& known) {
+  const totals<2> t = gradient_sums<T>(n, dy, x, gamma);
+  if constexpr (may_leave_range<T, typename Source::stored>)
+    if (!ROWNORM_LIKELY(usable<T>(t.of[0], known.eps) && usable_gradient<T>(t.of[1])))
+      return rms_norm_backward_row_again<T>(n, dy, x, gamma, dx, dgamma, known, t.of[0]);
+  const double length = static_cast<double>(n);
+  const double square = t.of[0] / length;
+  const double r = known.known ? known.r : reciprocal_root(square, known.eps);
+  const double slope = t.of[1] * r / length * slope_of_root(square, r, known.eps);
+  apply_gradient<false>(n, dy, x, gamma, dx, dgamma, row_sums<none_t>{},
+                        gradient_factors<T>{r, 1, slope});
+}
+
+/// A row whose sums left the range of T: in double, or with x as scaled doubles.
+template <class T, class DY, class Source, class Gamma, class DX, class G>
+ROWNORM_COLD void rms_norm_backward_row_again(std::size_t n, const DY& dy, const Source& x,
+                                              const Gamma& gamma, const DX& dx, const G& dgamma,
+                                              const row_statistics& known, double squares) {
+  if constexpr (std::is_same_v<T, float>) {
+    rms_norm_backward_row<double>(n, dy, x, gamma, dx, dgamma, known);
+  } else {
+    const scaled<Source> source{x, scale_for(squares, 0, known.eps)};
+    const totals<2> t = gradient_sums<T>(n, dy, source, gamma);
+    const double length = static_cast<double>(n);
+    const double square = t.of[0] / length;
+    const double r =
+        known.known ? known.r / source.scale : scaled_factor(source.scale, square, known.eps);
+    const double slope = t.of[1] * r / length * slope_of_root(square, r, known.eps);
+    apply_gradient<false>(n, dy, source, gamma, dx, dgamma, row_sums<none_t>{},
+                          gradient_factors<T>{r, source.scale, slope});
+  }
+}
+
+/// row(i) for the rows from `begin` to `end`; after each block of rows the sums over them are put
+/// away. `begin` is a multiple of rows_per_block.
+template <class Row, class... Sums>
+ROWNORM_INLINE void in_blocks_of_rows(std::size_t begin, std::size_t end, Row row_at,
+                                      const Sums&... sums) {
+  for (std::size_t i = begin; i < end; ++i) {
+    row_at(i);
+    if ((i + 1) % rows_per_block == 0 || i + 1 == end) (sums.end_block(), ...);
+  }
+}
+
+/// Rows `begin` to `end` of matrices whose rows have n numbers.
+template <class T, class DY, class X, class Gamma, class DX, class G, class Statistics>
+void rms_norm_backward(std::size_t begin, std::size_t end, std::size_t n, const DY& dy, const X& x,
+                       const Gamma& gamma, const DX& dx, const G& dgamma,
+                       const Statistics& statistics) {
+  if (n == 0) return;
+  in_blocks_of_rows(
+      begin, end,
+      [&](std::size_t i) ROWNORM_LAMBDA {
+        rms_norm_backward_row<T>(n, dy.second(i), x.second(i), gamma.at_row(i), dx.at_row(i),
+                                 dgamma.at_row(i), statistics.at_row(i));
+      },
+      dgamma);
+}
+
+/// The sums of d = x - shift, d^2, g and g * d.
+template <class T, class DY, class Source, class Gamma>
+ROWNORM_INLINE totals<4> gradient_sums_around(T shift, std::size_t n, const DY& dy, const Source& x,
+                                              const Gamma& gamma) {
+  using order = order_for<T, typename DY::stored, typename Source::stored, typename Gamma::stored>;
+  const pack<T> c = splat(shift);
+  return sum<T, order, 4>(
+      n, [=](auto at, pack<T>& s, pack<T>& q, pack<T>& sg, pack<T>& sgd) ROWNORM_LAMBDA {
+        const pack<T> d = zero_beyond(at, x(at) - c);
+        const pack<T> v = dy(at);
+        s = s + d;
+        q = fma(d, d, q);
+        sg = times_gamma_plus(at, v, gamma, sg);
+        sgd = fma(times_gamma(at, v, gamma), d, sgd);
+      });
+}
+
+template <class T, class DY, class Source, class Gamma>
+ROWNORM_INLINE around<T, 4> gradient_sums_near_mean(std::size_t n, const DY& dy, const Source& x,
+                                                    const Gamma& gamma, double scale,
+                                                    const row_statistics& known) {
+  const auto pass = [=](T shift)
+                        ROWNORM_LAMBDA { return gradient_sums_around(shift, n, dy, x, gamma); };
+  const T shift = known.known ? static_cast<T>(known.mean * scale) : guess_mean<T>(n, x);
+  around<T, 4> a = sums_near_mean<4>(n, shift, pass, pass);
+  // A saved mean is what the caller says, but for the rounding that it went through.
+  const double given = known.mean * scale - static_cast<double>(a.shift);
+  if (known.known && !(std::fabs(a.delta - given) <= known.rounding * scale)) a.delta = given;
+  return a;
+}
+
+template <class T, class DY, class Source, class Gamma, class DX, class G, class B>
+ROWNORM_INLINE void apply_layer_norm_gradient(std::size_t n, const DY& dy, const Source& x,
+                                              const Gamma& gamma, const DX& dx, const G& dgamma,
+                                              const B& dbeta, const around<T, 4>& a,
+                                              const moments<T>& m, double r, double scale,
+                                              epsilon eps) {
+  const double length = static_cast<double>(n);
+  const double sum_g = a.sums.of[2];
+  const double sum_gd = scalar_fma(-a.delta, sum_g, a.sums.of[3]);
+  apply_gradient<true>(
+      n, dy, x, gamma, dx, dgamma, dbeta,
+      gradient_factors<T>{r, scale, sum_gd * r / length * slope_of_root(m.variance, r, eps),
+                          sum_g / length, m.mean, m.rest});
+}
+
+template <class T, class DY, class Source, class Gamma, class DX, class G, class B>
+ROWNORM_COLD void layer_norm_backward_row_again(std::size_t n, const DY& dy, const Source& x,
+                                                const Gamma& gamma, const DX& dx, const G& dgamma,
+                                                const B& dbeta, const row_statistics& known,
+                                                const moments<T>& first);
+
+template <class T, class DY, class Source, class Gamma, class DX, class G, class B>
+ROWNORM_INLINE void layer_norm_backward_row(std::size_t n, const DY& dy, const Source& x,
+                                            const Gamma& gamma, const DX& dx, const G& dgamma,
+                                            const B& dbeta, const row_statistics& known) {
+  const around<T, 4> a = gradient_sums_near_mean<T>(n, dy, x, gamma, 1, known);
+  const moments<T> m = corrected(a);
+  if constexpr (may_leave_range<T, typename Source::stored>)
+    if (!ROWNORM_LIKELY(usable(m, known.eps) && usable_gradient<T>(a.sums.of[2]) &&
+                        usable_gradient<T>(a.sums.of[3])))
+      return layer_norm_backward_row_again<T>(n, dy, x, gamma, dx, dgamma, dbeta, known, m);
+  const double r = known.known ? known.r : reciprocal_root(m.variance, known.eps);
+  apply_layer_norm_gradient(n, dy, x, gamma, dx, dgamma, dbeta, a, m, r, 1, known.eps);
+}
+
+/// A row whose sums left the range of T: in double, or with x as scaled doubles.
+template <class T, class DY, class Source, class Gamma, class DX, class G, class B>
+ROWNORM_COLD void layer_norm_backward_row_again(std::size_t n, const DY& dy, const Source& x,
+                                                const Gamma& gamma, const DX& dx, const G& dgamma,
+                                                const B& dbeta, const row_statistics& known,
+                                                const moments<T>& first) {
+  if constexpr (std::is_same_v<T, float>) {
+    layer_norm_backward_row<double>(n, dy, x, gamma, dx, dgamma, dbeta, known);
+  } else {
+    const scaled<Source> source{x, scale_for(first.variance, first.mean, known.eps)};
+    const around<T, 4> a = gradient_sums_near_mean<T>(n, dy, source, gamma, source.scale, known);
+    const moments<T> m = corrected(a);
+    const double r =
+        known.known ? known.r / source.scale : scaled_factor(source.scale, m.variance, known.eps);
+    apply_layer_norm_gradient(n, dy, source, gamma, dx, dgamma, dbeta, a, m, r, source.scale,
+                              known.eps);
+  }
+}
+
+/// Rows `begin` to `end` of matrices whose rows have n numbers.
+template <class T, class DY, class X, class Gamma, class DX, class G, class B, class Statistics>
+void layer_norm_backward(std::size_t begin, std::size_t end, std::size_t n, const DY& dy,
+                         const X& x, const Gamma& gamma, const DX& dx, const G& dgamma,
+                         const B& dbeta, const Statistics& statistics) {
+  if (n == 0) return;
+  in_blocks_of_rows(
+      begin, end,
+      [&](std::size_t i) ROWNORM_LAMBDA {
+        layer_norm_backward_row<T>(n, dy.second(i), x.second(i), gamma.at_row(i), dx.at_row(i),
+                                   dgamma.at_row(i), dbeta.at_row(i), statistics.at_row(i));
+      },
+      dgamma, dbeta);
+}
+
+}  // namespace detail
+}  // namespace ROWNORM_ISA
+}  // namespace rownorm

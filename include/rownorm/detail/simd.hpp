@@ -1,0 +1,1119 @@
+// SPDX-License-Identifier: MIT
+// Load and store by storage type, the loop over a row and the sum of a row, on xsimd; the only file
+// with xsimd and intrinsics, and no file to look for a norm in.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+#include <utility>
+#include <xsimd/xsimd.hpp>
+
+#include "../types.hpp"
+#include "config.hpp"
+
+#if defined(__GNUC__) && !defined(__clang__)
+// g++ 12 warns of its own AVX-512 intrinsics wherever they are inlined (its bug 105593).
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wstringop-overflow"  // where copy_few's size cannot be
+#endif
+
+namespace rownorm {
+inline namespace ROWNORM_ISA {
+namespace detail {
+
+// ---------------------------------------------------------------------------------------------
+// A batch: one register of numbers.
+// ---------------------------------------------------------------------------------------------
+
+#if defined(ROWNORM_AVX512)
+using arch = xsimd::avx512bw;
+#elif defined(ROWNORM_AVX2)
+using arch = xsimd::fma3<xsimd::avx2>;
+#elif defined(ROWNORM_NEON)
+using arch = xsimd::neon64;
+#elif defined(ROWNORM_SSE2)
+using arch = xsimd::sse2;
+#else
+#define ROWNORM_SCALAR 1
+#endif
+
+#if !defined(ROWNORM_SCALAR)
+template <class T>
+using batch = xsimd::batch<T, arch>;
+template <class T>
+inline constexpr std::size_t width = batch<T>::size;
+
+#if defined(ROWNORM_AVX512)
+// xsimd 8 has no fma for AVX-512: it multiplies and adds, and the compiler contracts that or not.
+ROWNORM_INLINE batch<float> fma(batch<float> x, batch<float> y, batch<float> z) {
+  return _mm512_fmadd_ps(x, y, z);
+}
+ROWNORM_INLINE batch<double> fma(batch<double> x, batch<double> y, batch<double> z) {
+  return _mm512_fmadd_pd(x, y, z);
+}
+#else
+template <class T>
+ROWNORM_INLINE batch<T> fma(batch<T> x, batch<T> y, batch<T> z) {
+  return xsimd::fma(x, y, z);
+}
+#endif
+template <class T>
+ROWNORM_INLINE batch<T> abs(batch<T> x) {
+  return xsimd::abs(x);
+}
+template <class To, class From>
+ROWNORM_INLINE batch<To> as(batch<From> x) {
+#if XSIMD_VERSION_MAJOR < 10
+  return xsimd::bitwise_cast<batch<To>>(x);
+#else
+  return xsimd::bitwise_cast<To>(x);
+#endif
+}
+template <class T>
+ROWNORM_INLINE batch<T> max(batch<T> x, batch<T> y) {
+  return xsimd::max(x, y);
+}
+template <class T>
+ROWNORM_INLINE batch<T> min(batch<T> x, batch<T> y) {
+  return xsimd::min(x, y);
+}
+/// Lane by lane: a > b ? x : y, as signed integers.
+ROWNORM_INLINE batch<std::uint32_t> if_greater(batch<std::uint32_t> a, batch<std::uint32_t> b,
+                                               batch<std::uint32_t> x, batch<std::uint32_t> y) {
+#if defined(ROWNORM_AVX512)
+  return batch<std::uint32_t>(_mm512_mask_blend_epi32(_mm512_cmpgt_epi32_mask(a, b), y, x));
+#else
+  const auto yes = as<std::int32_t>(a) > as<std::int32_t>(b);
+  return as<std::uint32_t>(xsimd::select(yes, as<std::int32_t>(x), as<std::int32_t>(y)));
+#endif
+}
+template <class T>
+ROWNORM_INLINE batch<T> load_batch(const T* p) {
+  return batch<T>::load_unaligned(p);
+}
+template <class T>
+ROWNORM_INLINE void store_batch(T* p, batch<T> v) {
+  v.store_unaligned(p);
+}
+#else
+// Where xsimd has no ISA: sixteen bytes of numbers, a loop over them.
+template <class T>
+inline constexpr std::size_t width = 16 / sizeof(T);
+
+template <class T>
+struct batch {
+  T lane[width<T>];
+  batch() = default;
+  batch(T x) {
+    for (T& l : lane) l = x;
+  }
+};
+template <class T, class F>
+ROWNORM_INLINE batch<T> lanewise(F f) {
+  batch<T> r;
+  for (std::size_t i = 0; i < width<T>; ++i) r.lane[i] = f(i);
+  return r;
+}
+#define ROWNORM_LANEWISE(op)                                                                   \
+  template <class T>                                                                           \
+  ROWNORM_INLINE batch<T> operator op(const batch<T>& x, const batch<T>& y) {                  \
+    return lanewise<T>([&](std::size_t i) { return static_cast<T>(x.lane[i] op y.lane[i]); }); \
+  }
+ROWNORM_LANEWISE(+)
+ROWNORM_LANEWISE(-)
+ROWNORM_LANEWISE(*)
+ROWNORM_LANEWISE(/)
+ROWNORM_LANEWISE(&)
+ROWNORM_LANEWISE(|)
+#undef ROWNORM_LANEWISE
+template <class T>
+ROWNORM_INLINE batch<T> operator<<(const batch<T>& x, int n) {
+  return lanewise<T>([&](std::size_t i) { return static_cast<T>(x.lane[i] << n); });
+}
+template <class T>
+ROWNORM_INLINE batch<T> operator>>(const batch<T>& x, int n) {
+  return lanewise<T>([&](std::size_t i) { return static_cast<T>(x.lane[i] >> n); });
+}
+template <class T>
+ROWNORM_INLINE batch<T> fma(batch<T> x, batch<T> y, batch<T> z) {
+  return lanewise<T>([&](std::size_t i) { return std::fma(x.lane[i], y.lane[i], z.lane[i]); });
+}
+template <class T>
+ROWNORM_INLINE batch<T> abs(batch<T> x) {
+  return lanewise<T>([&](std::size_t i) { return std::fabs(x.lane[i]); });
+}
+template <class To, class From>
+ROWNORM_INLINE batch<To> as(batch<From> x) {
+  batch<To> r;
+  std::memcpy(&r, &x, sizeof r);
+  return r;
+}
+template <class T>
+ROWNORM_INLINE batch<T> max(batch<T> x, batch<T> y) {
+  return lanewise<T>([&](std::size_t i) { return x.lane[i] > y.lane[i] ? x.lane[i] : y.lane[i]; });
+}
+template <class T>
+ROWNORM_INLINE batch<T> min(batch<T> x, batch<T> y) {
+  return lanewise<T>([&](std::size_t i) { return x.lane[i] < y.lane[i] ? x.lane[i] : y.lane[i]; });
+}
+ROWNORM_INLINE batch<std::uint32_t> if_greater(batch<std::uint32_t> a, batch<std::uint32_t> b,
+                                               batch<std::uint32_t> x, batch<std::uint32_t> y) {
+  return lanewise<std::uint32_t>([&](std::size_t i) {
+    return static_cast<std::int32_t>(a.lane[i]) > static_cast<std::int32_t>(b.lane[i]) ? x.lane[i]
+                                                                                       : y.lane[i];
+  });
+}
+template <class T>
+ROWNORM_INLINE batch<T> load_batch(const T* p) {
+  batch<T> r;
+  std::memcpy(r.lane, p, sizeof r);
+  return r;
+}
+template <class T>
+ROWNORM_INLINE void store_batch(T* p, batch<T> v) {
+  std::memcpy(p, v.lane, sizeof v);
+}
+#endif
+
+using words = batch<std::uint32_t>;
+
+/// Bytes as words, whatever type they were written in.
+ROWNORM_INLINE words load_words(const void* p) {
+  return as<std::uint32_t>(load_batch(static_cast<const std::uint8_t*>(p)));
+}
+ROWNORM_INLINE void store_words(void* p, words w) {
+  store_batch(static_cast<std::uint8_t*>(p), as<std::uint8_t>(w));
+}
+
+template <std::size_t... I, class F>
+ROWNORM_INLINE void unroll(std::index_sequence<I...>, [[maybe_unused]] F f) {
+  (f(std::integral_constant<std::size_t, I>{}), ...);
+}
+/// f(0), f(1), ... f(N-1), each with its number as a constant: g++ 12 at -O2 leaves a loop over a
+/// small array of batches as a loop, and the array in memory.
+template <std::size_t N, class F>
+ROWNORM_INLINE void unroll(F f) {
+  unroll(std::make_index_sequence<N>{}, f);
+}
+
+// ---------------------------------------------------------------------------------------------
+// A part of a batch: the first n numbers of memory, zeros behind them; what lies beyond the n is
+// neither read nor written. `all` in place of n is the whole batch, at no cost.
+// ---------------------------------------------------------------------------------------------
+
+struct all {};
+
+ROWNORM_INLINE all first_part(all, std::size_t) {
+  return {};
+}
+ROWNORM_INLINE all second_part(all, std::size_t) {
+  return {};
+}
+ROWNORM_INLINE std::size_t first_part(std::size_t n, std::size_t most) {
+  return n < most ? n : most;
+}
+ROWNORM_INLINE std::size_t second_part(std::size_t n, std::size_t most) {
+  return n < most ? 0 : n - most;
+}
+
+/// Copies n numbers, n at most Most (a power of two), in steps of fixed size: a call of memcpy
+/// would cost more than the row.
+template <std::size_t Most, class S>
+ROWNORM_INLINE void copy_few(S* to, const S* from, std::size_t n) {
+  const std::size_t step = n & Most;
+  if (step != 0) std::memcpy(to, from, Most * sizeof(S));
+  if constexpr (Most > 1) copy_few<Most / 2>(to + step, from + step, n);
+}
+
+// Sixteen words of ones, sixteen of zeros: a load that begins n words before the middle is a mask.
+inline constexpr std::uint32_t mask_table[32] = {
+    ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u,
+    0u,  0u,  0u,  0u,  0u,  0u,  0u,  0u,  0u,  0u,  0u,  0u,  0u,  0u,  0u,  0u};
+
+#if defined(ROWNORM_AVX512)
+ROWNORM_INLINE std::uint32_t mask_bits(std::size_t n) {
+  return static_cast<std::uint32_t>((std::uint64_t{1} << n) - 1);
+}
+ROWNORM_INLINE batch<float> keep(batch<float> v, std::size_t n) {
+  return _mm512_maskz_mov_ps(static_cast<__mmask16>(mask_bits(n)), v);
+}
+ROWNORM_INLINE batch<double> keep(batch<double> v, std::size_t n) {
+  return _mm512_maskz_mov_pd(static_cast<__mmask8>(mask_bits(n)), v);
+}
+#else
+template <class T>
+ROWNORM_INLINE words first_words(std::size_t n) {
+  return load_words(mask_table + 16 - n * (sizeof(T) / 4));
+}
+template <class T>
+ROWNORM_INLINE batch<T> keep(batch<T> v, std::size_t n) {
+  return as<T>(as<std::uint32_t>(v) & first_words<T>(n));
+}
+#endif
+template <class T>
+ROWNORM_INLINE batch<T> keep(batch<T> v, all) {
+  return v;
+}
+
+template <class T>
+ROWNORM_INLINE batch<T> load_batch(const T* p, all) {
+  return load_batch(p);
+}
+template <class T>
+ROWNORM_INLINE void store_batch(T* p, batch<T> v, all) {
+  store_batch(p, v);
+}
+
+#if defined(ROWNORM_AVX512)
+ROWNORM_INLINE batch<float> load_batch(const float* p, std::size_t n) {
+  return _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask_bits(n)), p);
+}
+ROWNORM_INLINE batch<double> load_batch(const double* p, std::size_t n) {
+  return _mm512_maskz_loadu_pd(static_cast<__mmask8>(mask_bits(n)), p);
+}
+ROWNORM_INLINE void store_batch(float* p, batch<float> v, std::size_t n) {
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>(mask_bits(n)), v);
+}
+ROWNORM_INLINE void store_batch(double* p, batch<double> v, std::size_t n) {
+  _mm512_mask_storeu_pd(p, static_cast<__mmask8>(mask_bits(n)), v);
+}
+#elif defined(ROWNORM_AVX2)
+ROWNORM_INLINE batch<float> load_batch(const float* p, std::size_t n) {
+  return _mm256_maskload_ps(p, first_words<float>(n));
+}
+ROWNORM_INLINE batch<double> load_batch(const double* p, std::size_t n) {
+  return _mm256_maskload_pd(p, first_words<double>(n));
+}
+ROWNORM_INLINE void store_batch(float* p, batch<float> v, std::size_t n) {
+  _mm256_maskstore_ps(p, first_words<float>(n), v);
+}
+ROWNORM_INLINE void store_batch(double* p, batch<double> v, std::size_t n) {
+  _mm256_maskstore_pd(p, first_words<double>(n), v);
+}
+#else
+template <class T>
+ROWNORM_INLINE batch<T> load_batch(const T* p, std::size_t n) {
+  T some[width<T>] = {};
+  copy_few<width<T>>(some, p, n);
+  return load_batch(some);
+}
+template <class T>
+ROWNORM_INLINE void store_batch(T* p, batch<T> v, std::size_t n) {
+  T some[width<T>];
+  store_batch(some, v);
+  copy_few<width<T>>(p, some, n);
+}
+#endif
+
+// ---------------------------------------------------------------------------------------------
+// 16-bit numbers. `halves` are width<float> of them, each in the lower half of a word.
+// ---------------------------------------------------------------------------------------------
+
+template <class S>
+ROWNORM_INLINE words load_halves(const S* p, all) {
+  static_assert(sizeof(S) == 2, "a 16-bit type");
+  const void* from = p;
+#if defined(ROWNORM_AVX512)
+  return batch<std::uint32_t>(
+      _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(from))));
+#elif defined(ROWNORM_AVX2)
+  return batch<std::uint32_t>(
+      _mm256_cvtepu16_epi32(_mm_loadu_si128(static_cast<const __m128i*>(from))));
+#elif defined(ROWNORM_SSE2)
+  return batch<std::uint32_t>(
+      _mm_unpacklo_epi16(_mm_loadl_epi64(static_cast<const __m128i*>(from)), _mm_setzero_si128()));
+#elif defined(ROWNORM_NEON)
+  return batch<std::uint32_t>(
+      vmovl_u16(vreinterpret_u16_u8(vld1_u8(static_cast<const std::uint8_t*>(from)))));
+#else
+  words w;
+  for (std::size_t i = 0; i < width<float>; ++i) w.lane[i] = p[i].bits;
+  return w;
+#endif
+}
+template <class S>
+ROWNORM_INLINE words load_halves(const S* p, std::size_t n) {
+#if defined(ROWNORM_AVX512)
+  return batch<std::uint32_t>(
+      _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(static_cast<__mmask16>(mask_bits(n)), p)));
+#else
+  S some[width<float>] = {};
+  copy_few<width<float>>(some, p, n);
+  return load_halves(some, all{});
+#endif
+}
+template <class S>
+ROWNORM_INLINE void store_halves(S* p, words w, all) {
+  void* to = p;
+#if defined(ROWNORM_AVX512)
+  _mm256_storeu_si256(static_cast<__m256i*>(to), _mm512_cvtepi32_epi16(w));
+#elif defined(ROWNORM_AVX2)
+  const __m256i v = w;
+  _mm_storeu_si128(static_cast<__m128i*>(to),
+                   _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1)));
+#elif defined(ROWNORM_SSE2)
+  // SSE2 packs with signed saturation only: the sign of the lower half first.
+  const __m128i v = _mm_srai_epi32(_mm_slli_epi32(w, 16), 16);
+  _mm_storel_epi64(static_cast<__m128i*>(to), _mm_packs_epi32(v, v));
+#elif defined(ROWNORM_NEON)
+  vst1_u8(static_cast<std::uint8_t*>(to), vreinterpret_u8_u16(vmovn_u32(w)));
+#else
+  for (std::size_t i = 0; i < width<float>; ++i) p[i].bits = static_cast<std::uint16_t>(w.lane[i]);
+  (void)to;
+#endif
+}
+template <class S>
+ROWNORM_INLINE void store_halves(S* p, words w, std::size_t n) {
+#if defined(ROWNORM_AVX512)
+  _mm256_mask_storeu_epi16(p, static_cast<__mmask16>(mask_bits(n)), _mm512_cvtepi32_epi16(w));
+#else
+  S some[width<float>];
+  store_halves(some, w, all{});
+  copy_few<width<float>>(p, some, n);
+#endif
+}
+
+/// The float's bits with its upper half rounded to nearest even (the lower half is left over).
+/// Integer code: the hardware's instruction (AVX512_BF16) flushes subnormals. A NaN stays NaN if
+/// its lower half is zero, as that of every NaN is which arithmetic makes from bfloat16 numbers.
+ROWNORM_INLINE words round_upper_half(words bits) {
+  return bits + (words(0x7fffu) + ((bits >> 16) & words(1u)));
+}
+/// The same for a float from anywhere: NaN stays NaN.
+ROWNORM_INLINE words round_to_upper_half(batch<float> v) {
+  const words bits = as<std::uint32_t>(v);
+  return if_greater(bits & words(0x7fffffffu), words(0x7f800000u), bits | words(0x00400000u),
+                    round_upper_half(bits));
+}
+
+ROWNORM_INLINE batch<float> widen(words h, bfloat16) {
+  return as<float>(h << 16);
+}
+ROWNORM_INLINE words narrow(batch<float> v, bfloat16) {
+  return round_to_upper_half(v) >> 16;
+}
+
+#if defined(ROWNORM_AVX512)
+ROWNORM_INLINE batch<float> widen(words h, float16) {
+  return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(h));
+}
+ROWNORM_INLINE words narrow(batch<float> v, float16) {
+  return batch<std::uint32_t>(
+      _mm512_cvtepu16_epi32(_mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)));
+}
+#else
+// binary16 in integer code. Subnormals go through one exact subtraction of floats, or one addition
+// that rounds where the last bit of a subnormal half stands (0.5 has its last bit at 2^-24).
+ROWNORM_INLINE batch<float> widen(words h, float16) {
+  const words sign = (h & words(0x8000u)) << 16;
+  const words shifted = (h & words(0x7fffu)) << 13;
+  const words magic(113u << 23);
+  const words subnormal = as<std::uint32_t>(as<float>(shifted + magic) - as<float>(magic));
+  const words finite =
+      if_greater(words(0x00800000u), shifted, subnormal, shifted + words(112u << 23));
+  return as<float>(sign |
+                   if_greater(shifted, words(0x0f7fffffu), shifted | words(0x7f800000u), finite));
+}
+ROWNORM_INLINE words narrow(batch<float> v, float16) {
+  const words bits = as<std::uint32_t>(v);
+  const words sign = (bits >> 16) & words(0x8000u);
+  const words size = bits & words(0x7fffffffu);
+  const words odd = (size >> 13) & words(1u);
+  const words normal = (size - words(112u << 23) + words(0xfffu) + odd) >> 13;
+  const words half = words(0x3f000000u);
+  const words subnormal = as<std::uint32_t>(as<float>(size) + as<float>(half)) - half;
+  const words finite = if_greater(words(0x38800000u), size, subnormal, normal);
+  const words large = if_greater(size, words(0x477fefffu), words(0x7c00u), finite);
+  const words nan = words(0x7e00u) | ((size >> 13) & words(0x1ffu));
+  return sign | if_greater(size, words(0x7f800000u), nan, large);
+}
+#endif
+
+template <class S, class Count>
+ROWNORM_INLINE batch<float> load_floats(const S* p, Count n) {
+  if constexpr (std::is_same_v<S, float>) {
+    return load_batch(p, n);
+#if defined(ROWNORM_AVX512)
+  } else if constexpr (std::is_same_v<S, float16> && std::is_same_v<Count, all>) {
+    const void* from = p;
+    return batch<float>(_mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(from))));
+#elif defined(ROWNORM_AVX2) && defined(__F16C__)
+  } else if constexpr (std::is_same_v<S, float16> && std::is_same_v<Count, all>) {
+    const void* from = p;
+    return batch<float>(_mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(from))));
+#elif defined(ROWNORM_NEON)
+  } else if constexpr (std::is_same_v<S, float16> && std::is_same_v<Count, all>) {
+    const void* from = p;
+    return batch<float>(
+        vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(static_cast<const std::uint8_t*>(from)))));
+#endif
+  } else {
+    return widen(load_halves(p, n), S{});
+  }
+}
+template <class S, class Count>
+ROWNORM_INLINE void store_floats(S* p, batch<float> v, Count n) {
+  if constexpr (std::is_same_v<S, float>) {
+    store_batch(p, v, n);
+#if defined(ROWNORM_AVX512)
+  } else if constexpr (std::is_same_v<S, float16> && std::is_same_v<Count, all>) {
+    void* to = p;
+    _mm256_storeu_si256(static_cast<__m256i*>(to),
+                        _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#elif defined(ROWNORM_AVX2) && defined(__F16C__)
+  } else if constexpr (std::is_same_v<S, float16> && std::is_same_v<Count, all>) {
+    void* to = p;
+    _mm_storeu_si128(static_cast<__m128i*>(to),
+                     _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#elif defined(ROWNORM_NEON)
+  } else if constexpr (std::is_same_v<S, float16> && std::is_same_v<Count, all>) {
+    void* to = p;
+    vst1_u8(static_cast<std::uint8_t*>(to), vreinterpret_u8_f16(vcvt_f16_f32(v)));
+#endif
+  } else {
+    store_halves(p, narrow(v, S{}), n);
+  }
+}
+
+/// The lowest byte of each word.
+ROWNORM_INLINE void store_bytes(std::int8_t* p, words w, all) {
+#if defined(ROWNORM_AVX512)
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(w));
+#else
+  std::uint32_t word[width<float>];
+  store_batch(word, w);
+  for (std::size_t i = 0; i < width<float>; ++i) p[i] = static_cast<std::int8_t>(word[i] & 0xffu);
+#endif
+}
+ROWNORM_INLINE void store_bytes(std::int8_t* p, words w, std::size_t n) {
+#if defined(ROWNORM_AVX512)
+  _mm512_mask_cvtepi32_storeu_epi8(p, static_cast<__mmask16>(mask_bits(n)), w);
+#else
+  std::int8_t some[width<float>];
+  store_bytes(some, w, all{});
+  copy_few<width<float>>(p, some, n);
+#endif
+}
+
+// ---------------------------------------------------------------------------------------------
+// A pack: two batches. It is the step of every loop: two are what one load of 16-bit numbers fills,
+// and one batch of floats is two of doubles.
+// ---------------------------------------------------------------------------------------------
+
+template <class T>
+struct pack {
+  batch<T> a, b;
+};
+template <class T>
+inline constexpr std::size_t pack_width = 2 * width<T>;
+
+template <class T>
+ROWNORM_INLINE pack<T> splat(T x) {
+  return {batch<T>(x), batch<T>(x)};
+}
+template <class T>
+ROWNORM_INLINE pack<T> operator+(pack<T> x, pack<T> y) {
+  return {x.a + y.a, x.b + y.b};
+}
+template <class T>
+ROWNORM_INLINE pack<T> operator-(pack<T> x, pack<T> y) {
+  return {x.a - y.a, x.b - y.b};
+}
+template <class T>
+ROWNORM_INLINE pack<T> operator*(pack<T> x, pack<T> y) {
+  return {x.a * y.a, x.b * y.b};
+}
+template <class T>
+ROWNORM_INLINE pack<T> operator/(pack<T> x, pack<T> y) {
+  return {x.a / y.a, x.b / y.b};
+}
+template <class T>
+ROWNORM_INLINE pack<T> fma(pack<T> x, pack<T> y, pack<T> z) {
+  return {fma(x.a, y.a, z.a), fma(x.b, y.b, z.b)};
+}
+template <class T>
+ROWNORM_INLINE pack<T> abs(pack<T> x) {
+  return {abs(x.a), abs(x.b)};
+}
+template <class T>
+ROWNORM_INLINE pack<T> max(pack<T> x, pack<T> y) {
+  return {max(x.a, y.a), max(x.b, y.b)};
+}
+template <class T>
+ROWNORM_INLINE pack<T> min(pack<T> x, pack<T> y) {
+  return {min(x.a, y.a), min(x.b, y.b)};
+}
+
+ROWNORM_INLINE pack<double> to_doubles(batch<float> v) {
+#if defined(ROWNORM_AVX512)
+  return {_mm512_cvtps_pd(_mm512_castps512_ps256(v)),
+          _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1))};
+#elif defined(ROWNORM_AVX2)
+  return {_mm256_cvtps_pd(_mm256_castps256_ps128(v)), _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1))};
+#elif defined(ROWNORM_SSE2)
+  return {_mm_cvtps_pd(v), _mm_cvtps_pd(_mm_movehl_ps(v, v))};
+#elif defined(ROWNORM_NEON)
+  return {vcvt_f64_f32(vget_low_f32(v)), vcvt_high_f64_f32(v)};
+#else
+  return {lanewise<double>([&](std::size_t i) { return double{v.lane[i]}; }),
+          lanewise<double>([&](std::size_t i) { return double{v.lane[i + width<double>]}; })};
+#endif
+}
+ROWNORM_INLINE batch<float> to_floats(pack<double> v) {
+#if defined(ROWNORM_AVX512)
+  return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(v.a)), _mm512_cvtpd_ps(v.b), 1);
+#elif defined(ROWNORM_AVX2)
+  return _mm256_set_m128(_mm256_cvtpd_ps(v.b), _mm256_cvtpd_ps(v.a));
+#elif defined(ROWNORM_SSE2)
+  return _mm_movelh_ps(_mm_cvtpd_ps(v.a), _mm_cvtpd_ps(v.b));
+#elif defined(ROWNORM_NEON)
+  return vcvt_high_f32_f64(vcvt_f32_f64(v.a), v.b);
+#else
+  return lanewise<float>([&](std::size_t i) {
+    return static_cast<float>(i < width<double> ? v.a.lane[i] : v.b.lane[i - width<double>]);
+  });
+#endif
+}
+
+/// v rounded to what a number of storage S can hold.
+template <class S>
+ROWNORM_INLINE batch<float> rounded_to(batch<float> v) {
+  if constexpr (std::is_same_v<S, bfloat16>)
+    return as<float>(round_to_upper_half(v) & words(0xffff0000u));
+  else if constexpr (std::is_same_v<S, float16>) return widen(narrow(v, float16{}), float16{});
+  else return v;
+}
+template <class S, class T>
+ROWNORM_INLINE pack<T> rounded_to(pack<T> v) {
+  if constexpr (std::is_same_v<T, S> || std::is_same_v<S, double>) return v;
+  else if constexpr (std::is_same_v<T, double>) return to_doubles(rounded_to<S>(to_floats(v)));
+  else return {rounded_to<S>(v.a), rounded_to<S>(v.b)};
+}
+
+/// A pack of T from numbers of any storage, and back; `n`: all, or how many.
+template <class T, class S, class Count>
+ROWNORM_INLINE pack<T> load_pack(const S* p, Count n) {
+  const auto n1 = first_part(n, width<T>), n2 = second_part(n, width<T>);
+  if constexpr (std::is_same_v<T, double>) {
+    if constexpr (std::is_same_v<S, double>)
+      return {load_batch(p, n1), load_batch(p + width<T>, n2)};
+    else return to_doubles(load_floats(p, n));
+  } else {
+    if constexpr (std::is_same_v<S, double>)
+      return {to_floats(load_pack<double>(p, n1)), to_floats(load_pack<double>(p + width<T>, n2))};
+    else return {load_floats(p, n1), load_floats(p + width<T>, n2)};
+  }
+}
+template <class T, class S, class Count>
+ROWNORM_INLINE void store_pack(S* p, pack<T> v, Count n) {
+  const auto n1 = first_part(n, width<T>), n2 = second_part(n, width<T>);
+  if constexpr (std::is_same_v<T, double>) {
+    if constexpr (std::is_same_v<S, double>) {
+      store_batch(p, v.a, n1);
+      store_batch(p + width<T>, v.b, n2);
+    } else {
+      store_floats(p, to_floats(v), n);
+    }
+  } else if constexpr (std::is_same_v<S, double>) {
+    store_pack<double>(p, to_doubles(v.a), n1);
+    store_pack<double>(p + width<T>, to_doubles(v.b), n2);
+  } else {
+    store_floats(p, v.a, n1);
+    store_floats(p + width<T>, v.b, n2);
+  }
+}
+
+/// Adding this rounds to the nearest integer (even), which is then in the lowest bits.
+template <class T>
+inline constexpr T to_integer = std::is_same_v<T, float> ? T(0x1.8p23) : T(0x1.8p52);
+
+/// x * factor, which is in [-128, 127] but for its rounding, as integers.
+template <class T, class Count>
+ROWNORM_INLINE void store_int8(std::int8_t* p, pack<T> x, T factor, Count n) {
+  if constexpr (std::is_same_v<T, double>) {
+    const batch<float> q = to_floats(x * splat(factor)) + batch<float>(to_integer<float>);
+    store_bytes(p, as<std::uint32_t>(q), n);
+  } else {
+    const pack<float> q = fma(x, splat(factor), splat(to_integer<float>));
+    store_bytes(p, as<std::uint32_t>(q.a), first_part(n, width<float>));
+    store_bytes(p + width<float>, as<std::uint32_t>(q.b), second_part(n, width<float>));
+  }
+}
+
+/// 2^k for integers k that to_integer was added to.
+ROWNORM_INLINE batch<float> power_of_two(batch<float> k) {
+  return as<float>((as<std::uint32_t>(k) + words(127u)) << 23);
+}
+ROWNORM_INLINE batch<double> power_of_two(batch<double> k) {
+  using longs = batch<std::uint64_t>;
+  return as<double>((as<std::uint64_t>(k) + longs(std::uint64_t{1023})) << 52);
+}
+
+inline constexpr double inverse_factorial[] = {1.0,
+                                               1.0,
+                                               1.0 / 2,
+                                               1.0 / 6,
+                                               1.0 / 24,
+                                               1.0 / 120,
+                                               1.0 / 720,
+                                               1.0 / 5040,
+                                               1.0 / 40320,
+                                               1.0 / 362880,
+                                               1.0 / 3628800,
+                                               1.0 / 39916800,
+                                               1.0 / 479001600,
+                                               1.0 / 6227020800};
+
+/// e^x for x in [-87, 87] (double: [-700, 700]): x = k * ln 2 + r, and the Taylor polynomial of r,
+/// of so high a degree that what it leaves is less than a tenth of the step of T at 1.
+template <class T>
+ROWNORM_INLINE batch<T> exp(batch<T> x) {
+  constexpr bool single = std::is_same_v<T, float>;
+  constexpr std::size_t degree = single ? 7 : 13;
+  const batch<T> shifted = fma(x, batch<T>(T(1.4426950408889634)), batch<T>(to_integer<T>));
+  const batch<T> k = batch<T>(to_integer<T>) - shifted;
+  // -ln 2 comes in two parts, the first with zeros at its end so that k times it is exact.
+  batch<T> r = fma(k, batch<T>(single ? T(0x1.62e4p-1) : T(0x1.62e42fefa38p-1)), x);
+  r = fma(k, batch<T>(single ? T(0x1.7f7d1cp-20) : T(0x1.ef35793c7673p-45)), r);
+  batch<T> p = batch<T>(T(inverse_factorial[degree]));
+  unroll<degree>([&](auto i) ROWNORM_LAMBDA {
+    p = fma(p, r, batch<T>(T(inverse_factorial[degree - 1 - i()])));
+  });
+  return p * power_of_two(shifted);
+}
+
+/// z / (1 + e^-z). Below z = -87 (double: -700), where e^-z leaves the range, the denominator is
+/// that of the limit: the result is then less than 2e-36 (double: 7e-302) in size, and so is its
+/// error.
+template <class T>
+ROWNORM_INLINE pack<T> silu(pack<T> z) {
+  const T limit = std::is_same_v<T, float> ? T(87) : T(700);
+  const pack<T> x = max(min(splat(T(0)) - z, splat(limit)), splat(-limit));
+  return z / (splat(T(1)) + pack<T>{exp(x.a), exp(x.b)});
+}
+
+// ---------------------------------------------------------------------------------------------
+// Places in a row, and the order in which a pack takes the numbers there.
+// ---------------------------------------------------------------------------------------------
+
+/// Numbers 0, 1, 2, ... go to the lanes 0, 1, 2, ... of a pack.
+struct in_order {};
+/// Numbers 0, 2, 4, ... go to batch a, numbers 1, 3, 5, ... to b: for bfloat16 a shift and a mask
+/// where the other order needs two widening shuffles.
+struct even_odd {};
+
+#if defined(ROWNORM_SCALAR)
+template <class T, class... S>
+using order_for = in_order;
+#else
+template <class T, class... S>
+using order_for =
+    std::conditional_t<std::is_same_v<T, float> &&
+                           ((std::is_same_v<S, bfloat16> || std::is_same_v<S, none_t>)&&...),
+                       even_odd, in_order>;
+#endif
+
+/// A pack's place: it begins at number i of the row and holds n numbers (or all of a pack).
+template <class T, class Order, class Count>
+struct place {
+  std::size_t i;
+  Count n;
+};
+
+template <class T, class Order, class Count, class S>
+ROWNORM_INLINE pack<T> load(place<T, Order, Count> at, const S* row) {
+  const S* p = row + at.i;
+  if constexpr (std::is_same_v<Order, in_order>) {
+    return load_pack<T>(p, at.n);
+  } else {
+    static_assert(std::is_same_v<S, bfloat16>, "even_odd is for bfloat16 alone");
+    words w;
+    if constexpr (std::is_same_v<Count, all>) {
+      w = load_words(p);
+    } else {
+#if defined(ROWNORM_AVX512)
+      w = batch<std::uint32_t>(_mm512_maskz_loadu_epi16(mask_bits(at.n), p));
+#else
+      S some[pack_width<float>] = {};
+      copy_few<pack_width<float>>(some, p, at.n);
+      w = load_words(some);
+#endif
+    }
+    return {as<float>(w << 16), as<float>(w & words(0xffff0000u))};
+  }
+}
+
+template <class T, class Order, class Count, class S>
+ROWNORM_INLINE void store(place<T, Order, Count> at, S* row, pack<T> v) {
+  S* p = row + at.i;
+  if constexpr (std::is_same_v<Order, in_order>) {
+    store_pack<T>(p, v, at.n);
+  } else {
+    static_assert(std::is_same_v<S, bfloat16>, "even_odd is for bfloat16 alone");
+    const words w = (round_upper_half(as<std::uint32_t>(v.a)) >> 16) |
+                    (round_upper_half(as<std::uint32_t>(v.b)) & words(0xffff0000u));
+    if constexpr (std::is_same_v<Count, all>) {
+      store_words(p, w);
+    } else {
+#if defined(ROWNORM_AVX512)
+      _mm512_mask_storeu_epi16(p, mask_bits(at.n), w);
+#else
+      S some[pack_width<float>];
+      store_words(some, w);
+      copy_few<pack_width<float>>(p, some, at.n);
+#endif
+    }
+  }
+}
+
+/// v as it is where the place is a whole pack; zeros beyond the end of the row elsewhere.
+template <class T, class Order, class Count>
+ROWNORM_INLINE pack<T> zero_beyond(place<T, Order, Count> at, pack<T> v) {
+  if constexpr (std::is_same_v<Count, all>) return v;
+  else if constexpr (std::is_same_v<Order, in_order>)
+    return {keep(v.a, first_part(at.n, width<T>)), keep(v.b, second_part(at.n, width<T>))};
+  else return {keep(v.a, (at.n + 1) / 2), keep(v.b, at.n / 2)};
+}
+
+// ---------------------------------------------------------------------------------------------
+// The loop over a row.
+// ---------------------------------------------------------------------------------------------
+
+/// step(place) for every pack of a row of n numbers.
+template <class T, class Order, class Step>
+ROWNORM_INLINE void each(std::size_t n, Step step) {
+  std::size_t i = 0;
+  for (; i + pack_width<T> <= n; i += pack_width<T>) step(place<T, Order, all>{i, {}});
+  if (i < n) step(place<T, Order, std::size_t>{i, n - i});
+}
+
+// ---------------------------------------------------------------------------------------------
+// The sum of a row, in the one order that every ISA keeps. float: lane l of 64 takes the numbers l,
+// l + 64, ... by fused multiply-add; after every 256 numbers the lanes are added, as doubles, to a
+// second set and start anew; at the end lane l of that is added to lane l + 32, then l + 16, and so
+// on. double: 32 lanes, 128 numbers, and the second set keeps what its additions round away beside
+// it. So a lane is rounded four times on its way at most. (With a second set of floats after every
+// 4096 numbers, rows of 2^20 equal numbers were off by 12 eps, heavy-tailed ones of 1000 by 2.6.)
+// ---------------------------------------------------------------------------------------------
+
+template <class T>
+inline constexpr std::size_t lanes = 256 / sizeof(T);
+template <class T>
+inline constexpr std::size_t packs = lanes<T> / pack_width<T>;
+template <class T>
+inline constexpr std::size_t chunk = 4 * lanes<T>;
+
+/// K sums side by side.
+template <class T, int K, std::size_t Packs = packs<T>>
+struct sums {
+  pack<T> lane[Packs][K];
+};
+
+/// Whether v, not negative, is in [low, high): a comparison of bits, so that NaN and infinity are
+/// told apart even where -ffast-math lets the compiler believe that there are none.
+template <class T>
+ROWNORM_INLINE bool in_range(T v, T low, T high) {
+  using bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+  bits b, l, h;
+  std::memcpy(&b, &v, sizeof b);
+  std::memcpy(&l, &low, sizeof l);
+  std::memcpy(&h, &high, sizeof h);
+  return b - l < h - l;
+}
+
+/// How two lanes become one: a sum's, or a largest number's.
+struct plus {
+  template <class V>
+  ROWNORM_INLINE V operator()(V x, V y) const {
+    return x + y;
+  }
+};
+struct larger {
+  template <class V>
+  ROWNORM_INLINE V operator()(V x, V y) const {
+    if constexpr (std::is_arithmetic_v<V>) return x > y ? x : y;
+    else return max(x, y);
+  }
+};
+
+/// The last steps of the tree: the lanes of one batch, in halves, in registers.
+template <class T, class Combine>
+ROWNORM_INLINE T across(batch<T> v, Combine combine) {
+#if defined(ROWNORM_SCALAR)
+  for (std::size_t half = width<T> / 2; half > 0; half /= 2)
+    for (std::size_t l = 0; l < half; ++l) v.lane[l] = combine(v.lane[l], v.lane[l + half]);
+  return v.lane[0];
+#elif defined(ROWNORM_NEON)
+  if constexpr (std::is_same_v<T, float>) {
+    const batch<float> w = combine(v, batch<float>(vextq_f32(v, v, 2)));
+    return combine(vgetq_lane_f32(w, 0), vgetq_lane_f32(w, 1));
+  } else {
+    return combine(vgetq_lane_f64(v, 0), vgetq_lane_f64(v, 1));
+  }
+#else
+  if constexpr (std::is_same_v<T, float>) {
+#if defined(ROWNORM_AVX512)
+    v = combine(v, batch<T>(_mm512_shuffle_f32x4(v, v, 0xee)));
+    v = combine(v, batch<T>(_mm512_shuffle_f32x4(v, v, 0x55)));
+    v = combine(v, batch<T>(_mm512_permute_ps(v, 0xee)));
+    const __m128 last = _mm512_castps512_ps128(v);
+#elif defined(ROWNORM_AVX2)
+    v = combine(v, batch<T>(_mm256_permute2f128_ps(v, v, 0x11)));
+    v = combine(v, batch<T>(_mm256_permute_ps(v, 0xee)));
+    const __m128 last = _mm256_castps256_ps128(v);
+#else
+    v = combine(v, batch<T>(_mm_movehl_ps(v, v)));
+    const __m128 last = v;
+#endif
+    return combine(_mm_cvtss_f32(last), _mm_cvtss_f32(_mm_shuffle_ps(last, last, 1)));
+  } else {
+#if defined(ROWNORM_AVX512)
+    v = combine(v, batch<T>(_mm512_shuffle_f64x2(v, v, 0xee)));
+    v = combine(v, batch<T>(_mm512_shuffle_f64x2(v, v, 0x55)));
+    const __m128d last = _mm512_castpd512_pd128(v);
+#elif defined(ROWNORM_AVX2)
+    v = combine(v, batch<T>(_mm256_permute2f128_pd(v, v, 0x11)));
+    const __m128d last = _mm256_castpd256_pd128(v);
+#else
+    const __m128d last = v;
+#endif
+    return combine(_mm_cvtsd_f64(last), _mm_cvtsd_f64(_mm_unpackhi_pd(last, last)));
+  }
+#endif
+}
+
+/// a0, b0, a1, b1, ...
+ROWNORM_INLINE pack<double> interleaved(batch<double> a, batch<double> b) {
+#if defined(ROWNORM_AVX512)
+  return {_mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), b),
+          _mm512_permutex2var_pd(a, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b)};
+#elif defined(ROWNORM_AVX2)
+  const __m256d low = _mm256_unpacklo_pd(a, b), high = _mm256_unpackhi_pd(a, b);
+  return {_mm256_permute2f128_pd(low, high, 0x20), _mm256_permute2f128_pd(low, high, 0x31)};
+#elif defined(ROWNORM_SSE2)
+  return {_mm_unpacklo_pd(a, b), _mm_unpackhi_pd(a, b)};
+#elif defined(ROWNORM_NEON)
+  return {vzip1q_f64(a, b), vzip2q_f64(a, b)};
+#else
+  const auto from = [&](std::size_t first) {
+    return lanewise<double>(
+        [&](std::size_t i) { return (i % 2 == 0 ? a : b).lane[(first + i) / 2]; });
+  };
+  return {from(0), from(width<double>)};
+#endif
+}
+
+/// What combines the k-th of K lanes, the last `Peaks` of which keep the largest number.
+template <int K, int Peaks, class Index>
+using combine_of = std::conditional_t<(Index::value < K - Peaks), plus, larger>;
+
+/// The second set of a pack's lanes. For a pack of floats: its batches as doubles. For a pack of
+/// doubles: the sum, and beside it the sum of what its additions rounded away.
+struct wide_pack {
+  pack<double> a, b;
+};
+// Batch by batch and by reference: g++ 12 leaves dead copies of whole packs on the stack otherwise.
+template <class Combine>
+ROWNORM_INLINE void add_to(wide_pack& w, const pack<float>& v, Combine combine) {
+  const pack<double> a = to_doubles(v.a), b = to_doubles(v.b);
+  w.a.a = combine(w.a.a, a.a);
+  w.a.b = combine(w.a.b, a.b);
+  w.b.a = combine(w.b.a, b.a);
+  w.b.b = combine(w.b.b, b.b);
+}
+/// Knuth's two-sum: sum + v, and what that rounds away goes into `rest`.
+ROWNORM_INLINE void add_exactly(batch<double>& sum, batch<double>& rest, batch<double> v) {
+  const batch<double> s = sum + v, part = s - sum;
+  rest = rest + ((sum - (s - part)) + (v - part));
+  sum = s;
+}
+ROWNORM_INLINE void add_to(wide_pack& w, const pack<double>& v, plus) {
+  add_exactly(w.a.a, w.b.a, v.a);
+  add_exactly(w.a.b, w.b.b, v.b);
+}
+ROWNORM_INLINE void add_to(wide_pack& w, const pack<double>& v, larger) {
+  w.a.a = max(w.a.a, v.a);
+  w.a.b = max(w.a.b, v.b);
+}
+
+template <class T, int K>
+struct wide_sums {
+  wide_pack lane[packs<T>][K];
+};
+
+template <class Combine>
+ROWNORM_INLINE double across(const wide_pack& w, float, in_order, Combine combine) {
+  return across<double>(combine(combine(w.a.a, w.b.a), combine(w.a.b, w.b.b)), combine);
+}
+template <class Combine>
+ROWNORM_INLINE double across(const wide_pack& w, float, even_odd, Combine combine) {
+  const pack<double> last = interleaved(combine(w.a.a, w.a.b), combine(w.b.a, w.b.b));
+  return across<double>(combine(last.a, last.b), combine);
+}
+template <class Combine>
+ROWNORM_INLINE double across(const wide_pack& w, double, in_order, Combine combine) {
+  const double sum = across<double>(combine(w.a.a, w.a.b), combine);
+  const double rest = across<double>(w.b.a + w.b.b, plus{});
+  // Of a sum that is infinite the rest is NaN.
+  return in_range(std::fabs(sum), 0.0, std::numeric_limits<double>::infinity()) ? sum + rest : sum;
+}
+
+template <int K>
+struct totals {
+  double of[K];
+};
+
+/// The tree: lane l is added to lane l + half, from half the lanes down to one.
+template <class T, class Order, int K, int Peaks>
+ROWNORM_INLINE totals<K> total(wide_sums<T, K>& s) {
+  totals<K> t;
+  unroll<K>([&](auto k) ROWNORM_LAMBDA {
+    const combine_of<K, Peaks, decltype(k)> combine;
+    unroll<5>([&](auto step) ROWNORM_LAMBDA {
+      constexpr std::size_t half = packs<T> / (std::size_t{2} << step());
+      unroll<half>([&](auto p) ROWNORM_LAMBDA {
+        wide_pack& to = s.lane[p()][k()];
+        const wide_pack& from = s.lane[p() + half][k()];
+        to.a.a = combine(to.a.a, from.a.a);
+        to.a.b = combine(to.a.b, from.a.b);
+        to.b.a = combine(to.b.a, from.b.a);
+        to.b.b = combine(to.b.b, from.b.b);
+      });
+    });
+    t.of[k()] = across(s.lane[0][k()], T(0), Order{}, combine);
+  });
+  return t;
+}
+
+template <std::size_t... I, class T, int K, class Step, class Place>
+ROWNORM_INLINE void add_at(std::index_sequence<I...>, pack<T> (&lane)[K], Step& step, Place at) {
+  step(at, lane[I]...);
+}
+
+/// How many packs of K sums are kept in registers at once: all, where the ISA has registers for
+/// them and for what is added; else the row is passed over in strips of so many packs of each
+/// group.
+#if defined(ROWNORM_AVX512) || defined(ROWNORM_NEON)
+inline constexpr std::size_t registers_for_sums = 16;
+#else
+inline constexpr std::size_t registers_for_sums = 8;
+#endif
+template <class T, int K>
+inline constexpr std::size_t strip = packs<T> * 2 * K <= registers_for_sums
+                                         ? packs<T>
+                                         : registers_for_sums / (2 * K);
+
+/// step(place, lanes...) for the packs from `first` of the groups of lanes in [begin, end).
+template <class T, class Order, int K, class Step>
+ROWNORM_INLINE sums<T, K, strip<T, K>> sum_groups(std::size_t first, std::size_t begin,
+                                                  std::size_t end, Step& step) {
+  sums<T, K, strip<T, K>> s;
+  unroll<strip<T, K>>([&](auto p) ROWNORM_LAMBDA {
+    unroll<K>([&](auto k) ROWNORM_LAMBDA { s.lane[p()][k()] = splat(T(0)); });
+  });
+  for (std::size_t i = begin; i < end; i += lanes<T>)
+    unroll<strip<T, K>>([&](auto p) ROWNORM_LAMBDA {
+      add_at(std::make_index_sequence<K>{}, s.lane[p()], step,
+             place<T, Order, all>{i + (first + p()) * pack_width<T>, {}});
+    });
+  return s;
+}
+
+/// step(place, lanes...) for every pack of [begin, end), the lanes added to `wide` after each
+/// chunk.
+template <class T, class Order, int K, int Peaks, class Step>
+ROWNORM_INLINE void sum_block(std::size_t begin, std::size_t end, Step& step,
+                              wide_sums<T, K>& wide) {
+  const std::size_t chunks_end = end - (end - begin) % chunk<T>;
+  const std::size_t groups_end = end - (end - begin) % lanes<T>;
+  sums<T, K> last;
+  for (std::size_t first = 0; first < packs<T>; first += strip<T, K>) {
+    for (std::size_t i = begin; i < chunks_end; i += chunk<T>) {
+      const auto s = sum_groups<T, Order, K>(first, i, i + chunk<T>, step);
+      unroll<strip<T, K>>([&](auto p) ROWNORM_LAMBDA {
+        unroll<K>([&](auto k) ROWNORM_LAMBDA {
+          add_to(wide.lane[first + p()][k()], s.lane[p()][k()],
+                 combine_of<K, Peaks, decltype(k)>{});
+        });
+      });
+    }
+    const auto s = sum_groups<T, Order, K>(first, chunks_end, groups_end, step);
+    unroll<strip<T, K>>([&](auto p) ROWNORM_LAMBDA {
+      unroll<K>([&](auto k) ROWNORM_LAMBDA { last.lane[first + p()][k()] = s.lane[p()][k()]; });
+    });
+    if constexpr (strip<T, K> == packs<T>) break;
+  }
+  if (chunks_end == end) return;
+  const auto add_last = [&](const sums<T, K>& s) ROWNORM_LAMBDA {
+    unroll<packs<T>>([&](auto p) ROWNORM_LAMBDA {
+      unroll<K>([&](auto k) ROWNORM_LAMBDA {
+        add_to(wide.lane[p()][k()], s.lane[p()][k()], combine_of<K, Peaks, decltype(k)>{});
+      });
+    });
+  };
+  if (groups_end == end) {
+    add_last(last);
+  } else {
+    // The last, short group: a loop over a copy, since an array that is indexed by a variable stays
+    // in memory, and unrolled it would be most of the code.
+    sums<T, K> copy = last;
+    pack<T>(*lane)[K] = copy.lane;
+    std::size_t i = groups_end;
+    constexpr auto k = std::make_index_sequence<K>{};
+    for (; i + pack_width<T> <= end; i += pack_width<T>)
+      add_at(k, *lane++, step, place<T, Order, all>{i, {}});
+    if (i < end) add_at(k, *lane, step, place<T, Order, std::size_t>{i, end - i});
+    add_last(copy);
+  }
+}
+
+/// K sums over a row of n numbers; step(place, lanes...) adds a pack's terms to the lanes. The last
+/// `Peaks` of the K are largest numbers (of numbers not negative) in place of sums.
+template <class T, class Order, int K, int Peaks = 0, class Step>
+ROWNORM_INLINE totals<K> sum(std::size_t n, Step step) {
+  wide_sums<T, K> wide;
+  unroll<packs<T>>([&](auto p) ROWNORM_LAMBDA {
+    unroll<K>([&](auto k) ROWNORM_LAMBDA { wide.lane[p()][k()] = {splat(0.0), splat(0.0)}; });
+  });
+  if constexpr (strip<T, K> == packs<T>) {
+    sum_block<T, Order, K, Peaks>(0, n, step, wide);
+  } else {
+    // Strips pass over what is in the cache.
+    constexpr std::size_t block = 4096;
+    for (std::size_t begin = 0; begin < n; begin += block)
+      sum_block<T, Order, K, Peaks>(begin, n - begin < block ? n : begin + block, step, wide);
+  }
+  return total<T, Order, K, Peaks>(wide);
+}
+
+/// a * b + c of scalars: one rounding where the ISA has it, as in the vectors.
+template <class T>
+ROWNORM_INLINE T scalar_fma(T a, T b, T c) {
+#if defined(ROWNORM_SSE2)
+  return a * b + c;
+#else
+  return std::fma(a, b, c);
+#endif
+}
+
+ROWNORM_INLINE void prefetch(const void* p) {
+#if defined(__GNUC__) || defined(__clang__)
+  __builtin_prefetch(p);
+#else
+  (void)p;
+#endif
+}
+
+}  // namespace detail
+}  // namespace ROWNORM_ISA
+}  // namespace rownorm
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif

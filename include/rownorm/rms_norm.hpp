@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT
+// RMSNorm: the contract of each call, its checks, one call down to the kernel; never a loop.
+#pragma once
+
+#include <cstddef>
+#include <type_traits>
+#include <utility>
+
+#include "detail/check.hpp"
+#include "detail/eigen.hpp"
+#include "detail/kernel.hpp"
+#include "detail/scratch.hpp"
+#include "types.hpp"
+
+namespace rownorm {
+inline namespace ROWNORM_ISA {
+
+namespace detail {
+
+inline constexpr std::size_t whole_row = static_cast<std::size_t>(-1);
+
+/// Checks, then the kernel: what rms_norm, partial_rms_norm and add_rms_norm share. `residual` is
+/// rows, or none.
+template <class T, class X, class Residual, class Gamma, class Y, class Rstd>
+void checked_rms_norm(const char* function, const X& x, const Residual& residual, std::size_t k,
+                      const Gamma& gamma, const Y& y, epsilon eps, const Rstd& rstd) {
+  const argument x_seen = seen("x", x);
+  check_forward(
+      function,
+      {x_seen, seen("residual", residual), seen("gamma", gamma.numbers), seen("beta", none),
+       seen("y", y.y), seen("scales", y.scales()), seen("mean", none), seen("rstd", rstd)},
+      eps, y.scale());
+  if (k != whole_row) checks(function).statistic_length(k, x_seen);
+  using A = typename arithmetic<T, X, Residual, Gamma, Y>::type;
+  rms_norm<A>(0, x.count, x.length, k != whole_row ? k : x.length, kernel_input(x, residual),
+              kernel_parameter(gamma), y.kernel(), eps, kernel_column(rstd));
+}
+
+}  // namespace detail
+
+/// y = gamma * x / sqrt(mean(x^2) + eps), row by row (Zhang and Sennrich 2019, arXiv:1910.07467).
+/// x, y: matrices of one shape (a vector is one row); y may be quantized(q, scales), and may be x;
+/// other overlaps are errors. gamma: a number for each column, or none, one_plus(gamma),
+/// after_rounding(gamma). eps: a number, or outside_root(number). rstd: receives 1/rms of each row.
+/// T: float or double, the type of the arithmetic and of the 64 (double: 32) partial sums; the root
+/// is taken in double. A row whose squares leave T's range is done again in a wider way. A row of
+/// zeros gives zeros (at eps = 0 too, with rstd 0). Allocates nothing. Throws std::invalid_argument
+/// where shapes, strides, eps or overlaps are wrong, before anything is written.
+template <class T = detail::deduced, class X, class Gamma, class Y, class Rstd = const none_t&>
+void rms_norm(const X& x, const Gamma& gamma, Y&& y, epsilon eps = 1e-6, Rstd&& rstd = none) {
+  detail::checked_rms_norm<T>("rms_norm", detail::to_input(x), none, detail::whole_row,
+                              detail::to_parameter(gamma), detail::to_result(std::forward<Y>(y)),
+                              eps, detail::to_column(std::forward<Rstd>(rstd)));
+}
+
+/// rms_norm with the statistic of each row from its first k numbers, k in [1, length]:
+/// y = gamma * x / sqrt(mean(x[0..k)^2) + eps) over all of the row (pRMSNorm, section 4 of the same
+/// paper). The rest as for rms_norm.
+template <class T = detail::deduced, class X, class Gamma, class Y, class Rstd = const none_t&>
+void partial_rms_norm(const X& x, std::size_t k, const Gamma& gamma, Y&& y, epsilon eps = 1e-6,
+                      Rstd&& rstd = none) {
+  detail::checked_rms_norm<T>("partial_rms_norm", detail::to_input(x), none,
+                              k == detail::whole_row ? 0 : k, detail::to_parameter(gamma),
+                              detail::to_result(std::forward<Y>(y)), eps,
+                              detail::to_column(std::forward<Rstd>(rstd)));
+}
+
+/// residual += x, rounded to residual's type, then y = rms_norm of the residual that was stored, in
+/// one pass over memory: the step between two blocks of a pre-norm transformer. The bits are those
+/// of the two calls. x and residual lie apart; y may be x. The rest as for rms_norm.
+template <class T = detail::deduced, class X, class Residual, class Gamma, class Y,
+          class Rstd = const none_t&>
+void add_rms_norm(const X& x, Residual&& residual, const Gamma& gamma, Y&& y, epsilon eps = 1e-6,
+                  Rstd&& rstd = none) {
+  detail::checked_rms_norm<T>(
+      "add_rms_norm", detail::to_input(x), detail::to_output(std::forward<Residual>(residual)),
+      detail::whole_row, detail::to_parameter(gamma), detail::to_result(std::forward<Y>(y)), eps,
+      detail::to_column(std::forward<Rstd>(rstd)));
+}
+
+/// RMSNorm with a SiLU gate, as Mamba-2 has it; silu(z) = z / (1 + e^-z) in T, within 3 steps of T
+/// at 1. norm_first: y = rms_norm(x, gamma) * silu(z). gate_first: y = rms_norm(x * silu(z),
+/// gamma), where x times its gate must be finite in T. x, z, y: matrices of one shape; y may be x
+/// or z. The rest as for rms_norm.
+template <class T = detail::deduced, class X, class Z, class Gamma, class Y>
+void gated_rms_norm(const X& x, const Z& z, const Gamma& gamma, Y&& y, epsilon eps = 1e-6,
+                    gate_order order = gate_first) {
+  const auto in = detail::to_input(x);
+  const auto gate = detail::to_input(z);
+  const auto gain = detail::to_parameter(gamma);
+  const auto out = detail::to_output(std::forward<Y>(y));
+  const detail::argument absent = detail::seen("", none);
+  const detail::argument x_seen = detail::seen("x", in), z_seen = detail::seen("z", gate),
+                         y_seen = detail::seen("y", out);
+  const detail::checks check("gated_rms_norm");
+  check.matrix(z_seen, x_seen);
+  check.same_or_apart(y_seen, z_seen);
+  detail::check_forward(
+      "gated_rms_norm",
+      {x_seen, absent, detail::seen("gamma", gain.numbers), absent, y_seen, absent, absent, absent},
+      eps, 1);
+  using A = typename detail::arithmetic<T, decltype(in), decltype(gate), decltype(gain),
+                                        decltype(out)>::type;
+  const auto g = detail::kernel_parameter(gain);
+  const detail::output to(out);
+  const detail::column<none_t> no_rstd{nullptr};
+  const std::size_t n = in.length;
+  if (order == gate_first)
+    detail::rms_norm<A>(0, in.count, n, n, detail::input_gated(in, gate), g, to, eps, no_rstd);
+  else
+    detail::rms_norm<A>(0, in.count, n, n, detail::input(in),
+                        detail::gated_parameter<decltype(g), decltype(gate)>{g, gate}, to, eps,
+                        no_rstd);
+}
+
+namespace detail {
+
+/// What rms_norm_backward and add_rms_norm_backward share. `make_output` turns dx into what it is
+/// for the kernel: rows that are written, or added to.
+template <class T, class Output, class DY, class X, class Gamma, class DX, class DGamma,
+          class Statistics>
+void checked_rms_norm_backward(const char* function, const char* x_name, const char* dx_name,
+                               const DY& dy, const X& x, const Gamma& gamma, const DX& dx,
+                               const DGamma& dgamma, const Statistics& statistics) {
+  check_backward(function,
+                 {seen("dy", dy), seen(x_name, x), seen("gamma", gamma.numbers), seen(dx_name, dx),
+                  seen("dgamma", dgamma), seen("dbeta", none), seen("mean", none),
+                  seen("rstd", statistics.rstd())},
+                 statistics.eps());
+  using A = typename arithmetic<T, DY, X, Gamma, DX>::type;
+  scratch<A, DGamma> sums(dgamma);
+  rms_norm_backward<A>(0, x.count, x.length, input(dy), input(x), kernel_parameter(gamma),
+                       Output(dx), sums.sums(), statistics.kernel());
+  sums.add_to_gradient();
+}
+
+}  // namespace detail
+
+/// The gradient of rms_norm. With r = 1 / sqrt(mean(x^2) + eps), h = x * r and g = gamma * dy:
+/// dx = r * (g - h * mean(g * h)), and dgamma += sum over rows of dy * h (or none).
+/// dy, x, dx: matrices of one shape; dx may be dy or x. gamma as in the forward call (what
+/// after_rounding rounds is taken to have slope 1). dgamma: a number for each of gamma's.
+/// statistics: eps as in the forward call, or saved(rstd), which must come from eps under the root.
+/// T: as for rms_norm. Sums over rows are kept in T over blocks of 32 rows, and over the blocks in
+/// double, in one order. Allocates sizeof(T) + 8 bytes for each number of dgamma. Errors as
+/// rms_norm.
+template <class T = detail::deduced, class DY, class X, class Gamma, class DX, class DGamma,
+          class Statistics = epsilon>
+void rms_norm_backward(const DY& dy, const X& x, const Gamma& gamma, DX&& dx, DGamma&& dgamma,
+                       const Statistics& statistics = 1e-6) {
+  const auto to = detail::to_output(std::forward<DX>(dx));
+  detail::checked_rms_norm_backward<T, detail::output<detail::bare<decltype(to)>>>(
+      "rms_norm_backward", "x", "dx", detail::to_input(dy), detail::to_input(x),
+      detail::to_parameter(gamma), to, detail::to_gradient(std::forward<DGamma>(dgamma)),
+      detail::to_statistics(statistics));
+}
+
+/// The gradient of add_rms_norm: dh += the gradient of rms_norm at h, the residual after the add.
+/// dh holds what flows back into that residual from above and is then the gradient of both x and
+/// the residual before the add. dh and dy, dh and h lie apart or are the same. The rest as for
+/// rms_norm_backward.
+template <class T = detail::deduced, class DY, class H, class Gamma, class DH, class DGamma,
+          class Statistics = epsilon>
+void add_rms_norm_backward(const DY& dy, const H& h, const Gamma& gamma, DH&& dh, DGamma&& dgamma,
+                           const Statistics& statistics = 1e-6) {
+  const auto to = detail::to_output(std::forward<DH>(dh));
+  detail::checked_rms_norm_backward<T, detail::output_sum<detail::bare<decltype(to)>>>(
+      "add_rms_norm_backward", "h", "dh", detail::to_input(dy), detail::to_input(h),
+      detail::to_parameter(gamma), to, detail::to_gradient(std::forward<DGamma>(dgamma)),
+      detail::to_statistics(statistics));
+}
+
+}  // namespace ROWNORM_ISA
+}  // namespace rownorm

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT
+// The words of the calls: rows, heads, one_plus, quantized and the rest. Data, never a loop.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "detail/config.hpp"
+
+namespace rownorm {
+
+/// A 16-bit IEEE number (binary16) as its bits: what Eigen::half is below the public calls.
+struct float16 {
+  std::uint16_t bits;
+};
+
+/// The upper half of a float (bfloat16) as its bits: what Eigen::bfloat16 is below the public
+/// calls.
+struct bfloat16 {
+  std::uint16_t bits;
+};
+
+/// How a type lies in memory: float, double, float16 or bfloat16. An engine with a 16-bit type of
+/// its own (two bytes, trivially copyable) says so once and may use it in every call:
+/// `template <> struct rownorm::storage<my_bf16> { using type = rownorm::bfloat16; };`
+template <class T>
+struct storage {};
+template <>
+struct storage<float> {
+  using type = float;
+};
+template <>
+struct storage<double> {
+  using type = double;
+};
+template <>
+struct storage<float16> {
+  using type = float16;
+};
+template <>
+struct storage<bfloat16> {
+  using type = bfloat16;
+};
+
+template <>
+struct storage<std::int8_t> {
+  using type = std::int8_t;  // inside quantized(q, scales) alone
+};
+
+/// The length of `rows` that is known only at run time.
+inline constexpr std::size_t dynamic = static_cast<std::size_t>(-1);
+
+/// `count` rows of `length` numbers each; row i starts at data + i * stride (all counted in
+/// numbers). A view: it owns nothing. A Length other than `dynamic` fixes the length by type.
+template <class T, std::size_t Length = dynamic>
+struct rows {
+  using value_type = T;
+  T* data;
+  std::size_t count;
+  std::size_t length;
+  std::size_t stride;
+
+  constexpr rows(T* data_, std::size_t count_, std::size_t length_, std::size_t stride_) noexcept
+      : data(data_), count(count_), length(length_), stride(stride_) {}
+  constexpr rows(T* data_, std::size_t count_, std::size_t length_) noexcept
+      : rows(data_, count_, length_, length_) {}
+  /// A view that may write also serves where one that only reads is asked for.
+  constexpr operator rows<const T, Length>() const noexcept {
+    return {data, count, length, stride};
+  }
+};
+
+/// Rows inside packed memory, as in QKV: `tokens` times `heads_per_token` rows of `length` numbers.
+/// The heads of a token lie side by side, tokens are token_stride numbers apart. Row t * heads + h
+/// is head h of token t. A view: it owns nothing.
+template <class T>
+struct heads {
+  using value_type = T;
+  T* data;
+  std::size_t tokens;
+  std::size_t heads_per_token;
+  std::size_t length;
+  std::size_t token_stride;
+  std::size_t count;
+
+  constexpr heads(T* data_, std::size_t tokens_, std::size_t heads_, std::size_t length_,
+                  std::size_t token_stride_) noexcept
+      : data(data_),
+        tokens(tokens_),
+        heads_per_token(heads_),
+        length(length_),
+        token_stride(token_stride_),
+        count(tokens_ * heads_) {}
+};
+
+/// No gain, no shift, no output: stands where a call takes gamma, beta, mean or rstd.
+struct none_t {};
+inline constexpr none_t none{};
+
+/// Gemma's gain: 1 + gamma, added in the type of the arithmetic.
+template <class Gamma>
+struct one_plus {
+  const Gamma& gamma;
+  constexpr explicit one_plus(const Gamma& gamma_) noexcept : gamma(gamma_) {}
+};
+
+/// The gain of LLaMA, T5 and ONNX: the normalized number is rounded to x's type, then times gamma.
+template <class Gamma>
+struct after_rounding {
+  const Gamma& gamma;
+  constexpr explicit after_rounding(const Gamma& gamma_) noexcept : gamma(gamma_) {}
+};
+
+/// What the forward call gave for each row, in place of eps in a backward call: saved(rstd) for
+/// RMSNorm, saved(mean, rstd) for LayerNorm.
+template <class Mean, class Rstd>
+struct saved {
+  const Mean& mean;
+  const Rstd& rstd;
+  constexpr saved(const Mean& mean_, const Rstd& rstd_) noexcept : mean(mean_), rstd(rstd_) {}
+  constexpr explicit saved(const Rstd& rstd_) noexcept : mean(none), rstd(rstd_) {}
+};
+template <class Rstd>
+saved(const Rstd&) -> saved<none_t, Rstd>;
+
+/// Rows of int8 as the output of a call. quantized(q, scales): each row's scale is max|y| / 127 and
+/// goes to `scales`; a row of zeros has scale 0, a row with NaN or infinity has scale NaN and
+/// zeros. quantized(q, scale): one given scale, numbers beyond int8 saturate. q = y / scale,
+/// rounded to nearest even (as y times the number of the arithmetic's type next to 1 / scale).
+template <class Q, class Scale>
+struct quantized {
+  Q&& q;
+  Scale&& scale;
+  constexpr quantized(Q&& q_, Scale&& scale_) noexcept
+      : q(static_cast<Q&&>(q_)), scale(static_cast<Scale&&>(scale_)) {}
+};
+template <class Q, class Scale>
+quantized(Q&&, Scale&&) -> quantized<Q, Scale>;
+
+/// What comes first in gated_rms_norm.
+enum class gate_order { norm_first, gate_first };
+inline constexpr gate_order norm_first = gate_order::norm_first;
+inline constexpr gate_order gate_first = gate_order::gate_first;
+
+/// eps added to the root, not under it: x / (sqrt(mean(x^2)) + eps), as the paper's own code has
+/// it.
+struct outside_root {
+  double value;
+  constexpr explicit outside_root(double eps) noexcept : value(eps) {}
+};
+
+/// What every call takes as eps: a number (under the root) or outside_root(number).
+struct epsilon {
+  double value;
+  bool outside;
+  constexpr epsilon(double eps) noexcept : value(eps), outside(false) {}
+  constexpr epsilon(outside_root eps) noexcept : value(eps.value), outside(true) {}
+};
+
+}  // namespace rownorm
