@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: MIT
+# Installing: the headers, and the package that find_package(rownorm) finds.
+if(ROWNORM_FETCHED)
+  # A package must name its dependencies, and the fetched ones are nobody's package.
+  message(STATUS "rownorm: no install rules, since a dependency was fetched")
+  return()
+endif()
+include(CMakePackageConfigHelpers)
+
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/rownorm)
+install(DIRECTORY include/rownorm DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(TARGETS rownorm EXPORT rownormTargets)
+install(EXPORT rownormTargets NAMESPACE rownorm:: DESTINATION ${package_dir})
+configure_package_config_file(cmake/rownormConfig.cmake.in rownormConfig.cmake
+                              INSTALL_DESTINATION ${package_dir})
+write_basic_package_version_file(rownormConfigVersion.cmake COMPATIBILITY SameMinorVersion
+                                 ARCH_INDEPENDENT)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/rownormConfig.cmake
+              ${CMAKE_CURRENT_BINARY_DIR}/rownormConfigVersion.cmake DESTINATION ${package_dir})
