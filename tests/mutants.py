@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: MIT
+"""Puts one wrong line at a time into a copy of the headers; the test named with it must fail.
+
+    mutants.py [--compiler c++] [--flags "-O1 -march=native"] [--libraries "-lgtest_main -lgtest"]
+               [--include folder]... [name...]
+
+Prints caught or missed for each; fails where a mutant is missed, does not compile, or where the
+text that it replaces is no longer there.
+"""
+import argparse
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+KERNEL, SIMD, CHECK, EIGEN = (
+    f"rownorm/detail/{name}.hpp" for name in ("kernel", "simd", "check", "eigen"))
+RMS, LAYER = "rownorm/rms_norm.hpp", "rownorm/layer_norm.hpp"
+
+# name, file, the text, what is put in its place, the test that must fail.
+MUTANTS = [
+    # The four mistakes.
+    ("rms_norm subtracts a mean", KERNEL,
+     "const pack<T> v = x(at);\n    s = fma(v, v, s);\n  });\n  return t.of[0];",
+     "const pack<T> v = x(at);\n    s = fma(v, v, s);\n  });\n"
+     "  const totals<1> m = sum<T, order, 1>(\n"
+     "      n, [=](auto at, pack<T>& s) ROWNORM_LAMBDA { s = s + x(at); });\n"
+     "  return t.of[0] - m.of[0] * m.of[0] / static_cast<double>(n);", "test_rms_norm"),
+    ("rms_norm adds a beta", KERNEL, "return z * gamma(at);", "return fma(z, gamma(at), gamma(at));",
+     "test_rms_norm"),
+    ("sqrt(mean(x))", KERNEL, "const pack<T> v = x(at);\n    s = fma(v, v, s);\n  });",
+     "const pack<T> v = x(at);\n    s = s + v;\n  });", "test_rms_norm"),
+    ("eps outside the root", KERNEL, ": std::sqrt(mean_square + eps.value);",
+     ": std::sqrt(mean_square) + eps.value;", "test_rms_norm"),
+    # eps, n, the statistic.
+    ("eps dropped", KERNEL, ": std::sqrt(mean_square + eps.value);", ": std::sqrt(mean_square);",
+     "test_rms_norm"),
+    ("outside_root ignored", KERNEL, "eps.outside ? std::sqrt(mean_square) + eps.value :",
+     "eps.outside ? std::sqrt(mean_square + eps.value) :", "test_rms_norm"),
+    ("n off by one", KERNEL, "reciprocal_root(s / static_cast<double>(k), eps)",
+     "reciprocal_root(s / static_cast<double>(k + 1), eps)", "test_rms_norm"),
+    ("the statistic from all of the row", KERNEL, "const double s = sum_of_squares<T>(k, first);",
+     "const double s = sum_of_squares<T>(n, first);", "test_rms_norm"),
+    ("the sample variance", KERNEL, "t.of[1] / length};",
+     "t.of[1] / (length - 1)};", "test_layer_norm"),
+    ("zeros at eps = 0 become NaN", KERNEL, "return root == 0 ? 0 : 1 / root;", "return 1 / root;",
+     "test_range"),
+    ("rstd not given", KERNEL, "data[i] = static_cast<S>(v);", "data[0] = static_cast<S>(v);",
+     "test_rms_norm"),
+    # The mean.
+    ("mean not corrected", KERNEL, "scalar_fma(-a.delta, a.delta, a.square)", "a.square",
+     "test_layer_norm"),
+    ("the rest of the mean dropped", KERNEL, "splat(static_cast<T>(-m.rest * r))", "splat(T(0))",
+     "test_layer_norm"),
+    ("a bad guess of the mean kept", KERNEL, "2 * a.delta * a.delta <= a.square", "true",
+     "test_accuracy"),
+    ("beta dropped", KERNEL, "return fma(z, gamma(at), beta(at));", "return z * gamma(at);",
+     "test_layer_norm"),
+    # Words.
+    ("after_rounding dropped", KERNEL, "if constexpr (Gamma::after_rounding) z = rounded_to<X>(z);",
+     "", "test_rms_norm"),
+    ("one_plus dropped", KERNEL, "return load(at, data) + splat(T(1));", "return load(at, data);",
+     "test_rms_norm"),
+    ("one_plus lost on the way", EIGEN, "return to_parameter<true, AfterRounding>(a.gamma);",
+     "return to_parameter<OnePlus, AfterRounding>(a.gamma);", "test_rms_norm"),
+    ("the sum is not stored", KERNEL, "    store(at, residual, sum);\n", "", "test_bits"),
+    ("the sum is not rounded before its square", KERNEL,
+     "return rounded_to<R>(load(at, residual) + load(at, x));",
+     "return load(at, residual) + load(at, x);", "test_bits"),
+    # Rows.
+    ("stride ignored", KERNEL, "return m.data + i * m.stride;", "return m.data + i * m.length;",
+     "test_rms_norm"),
+    ("heads in the wrong order", KERNEL,
+     "i / m.heads_per_token * m.token_stride + i % m.heads_per_token * m.length",
+     "i % m.heads_per_token * m.token_stride + i / m.heads_per_token * m.length", "test_rms_norm"),
+    ("every head gets the first gamma", KERNEL, "parameter{data + i % heads * length, length, 1}",
+     "parameter{data, length, 1}", "test_rms_norm"),
+    ("the last row left out", KERNEL,
+     "  for (std::size_t i = begin; i < end; ++i)\n    rstd.set(i, rms_norm_row<T>(",
+     "  for (std::size_t i = begin; i + 1 < end; ++i)\n    rstd.set(i, rms_norm_row<T>(",
+     "test_rms_norm"),
+    # The sum.
+    ("tail not zeroed", KERNEL, "const pack<T> d = zero_beyond(at, x(at) - c);\n    s = s + d;",
+     "const pack<T> d = x(at) - c;\n    s = s + d;", "test_layer_norm"),
+    ("a pack of the tail left out", SIMD,
+     "if (i < end) add_at(k, *lane, step, place<T, Order, std::size_t>{i, end - i});", "",
+     "test_simd"),
+    ("a lane added twice", SIMD, "to.a.a = combine(to.a.a, from.a.a);",
+     "to.a.a = combine(to.a.a, to.a.a);", "test_simd"),
+    ("the last lanes in another order", SIMD,
+     "const double sum = across<double>(combine(w.a.a, w.a.b), combine);",
+     "const double sum = combine(across<double>(w.a.a, combine), across<double>(w.a.b, combine));",
+     "test_simd"),
+    ("second set lost", SIMD, "for (std::size_t i = begin; i < chunks_end; i += chunk<T>) {",
+     "for (std::size_t i = begin; i + chunk<T> < chunks_end; i += chunk<T>) {", "test_simd"),
+    ("chunks of twice the length", SIMD, "chunk = 4 * lanes<T>", "chunk = 8 * lanes<T>",
+     "test_simd"),
+    ("what the second set rounds away dropped", SIMD,
+     "rest = rest + ((sum - (s - part)) + (v - part));", "", "test_simd"),
+    ("the tail of a row not written", SIMD,
+     "if (i < n) step(place<T, Order, std::size_t>{i, n - i});", "", "test_rms_norm"),
+    ("a number too many written", SIMD,
+     "if (i < n) step(place<T, Order, std::size_t>{i, n - i});",
+     "if (i < n) step(place<T, Order, std::size_t>{i, n - i + 1});", "test_rms_norm"),
+    # 16-bit storage.
+    ("bfloat16 by truncation", SIMD,
+     "return bits + (words(0x7fffu) + ((bits >> 16) & words(1u)));", "return bits;", "test_simd"),
+    ("bfloat16 ties away from zero", SIMD,
+     "return bits + (words(0x7fffu) + ((bits >> 16) & words(1u)));",
+     "return bits + words(0x8000u);", "test_simd"),
+    ("a bfloat16 NaN becomes Inf", SIMD, "bits | words(0x00400000u),", "bits & words(0xff800000u),",
+     "test_simd"),
+    # The range.
+    ("float fallback dropped", KERNEL,
+     "if (!ROWNORM_LIKELY(usable<T>(s, eps))) return rms_norm_row_again",
+     "if (false) return rms_norm_row_again", "test_range"),
+    ("small squares taken as they are", KERNEL,
+     "in_range(squares, least<T>, std::numeric_limits<double>::infinity())",
+     "in_range(squares, 0.0, std::numeric_limits<double>::infinity())", "test_range"),
+    ("doubles not scaled up", KERNEL, "std::fabs(mean) >= 0x1p-300 ? 1 : 0x1p600", "1",
+     "test_range"),
+    ("doubles not scaled down", KERNEL, "if (!(mean_square < 1)) return 0x1p-600;", "",
+     "test_range"),
+    ("eps not scaled", KERNEL, "epsilon(eps.value * scale * scale)", "epsilon(eps.value)",
+     "test_range"),
+    ("layer_norm fallback dropped", KERNEL, "if (!ROWNORM_LIKELY(usable(m, eps)))", "if (false)",
+     "test_range"),
+    # Gradients.
+    ("the gradient of the root dropped", KERNEL, "fma(h, slope, g)", "g", "test_rms_norm_backward"),
+    ("dgamma without the normalized number", KERNEL, "dgamma.add(at, v, h);",
+     "dgamma.add(at, v, g);", "test_rms_norm_backward"),
+    ("a block of rows forgotten in dgamma", KERNEL,
+     "if ((i + 1) % rows_per_block == 0 || i + 1 == end)", "if (i + 1 == end && i < rows_per_block)",
+     "test_rms_norm_backward"),
+    # Checks.
+    ("gamma's length not checked", CHECK, "    if (a.length != x.length)\n      miss(\"%s has",
+     "    if (false)\n      miss(\"%s has", "test_check"),
+    ("the shape of y not checked", CHECK, "  check.matrix(a.y, a.x);\n", "", "test_check"),
+    ("stride not checked", CHECK, "if (a.stride < a.width)", "if (false)", "test_check"),
+    ("null not checked", CHECK, "if (a.data == nullptr && !a.empty())", "if (false)", "test_check"),
+    ("eps not checked", CHECK, "if (!(e.value >= 0 && e.value <=", "if (false && !(e.value <=",
+     "test_check"),
+    ("k = 0 let through", CHECK, "(k < 1 || k > x.length)", "(k > x.length)", "test_check"),
+    ("overlap of y and x let through", CHECK,
+     "  check.same_or_apart(a.y, a.x);\n", "", "test_check"),
+    ("overlap of y and gamma let through", CHECK,
+     "check.apart(a.y, a.residual, a.gamma, a.beta);",
+     "check.apart(a.y, a.residual, a.beta);", "test_check"),
+    ("two strides over one memory let through", CHECK,
+     "if (a.blocks > 1 && b.blocks > 1 && a.stride != b.stride) return true;", "", "test_check"),
+    ("checks left out of partial_rms_norm", RMS,
+     ".statistic_length(k,", ".statistic_length(1,", "test_check"),
+]
+
+
+def run(command):
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def main():
+    here = pathlib.Path(__file__).resolve().parent
+    options = argparse.ArgumentParser()
+    options.add_argument("--compiler", default="c++")
+    options.add_argument("--flags", default="-O1 -march=native")
+    options.add_argument("--libraries", default="-lgtest_main -lgtest")
+    options.add_argument("--include", action="append", default=[])
+    options.add_argument("names", nargs="*")
+    given = options.parse_args()
+
+    failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for name, file, old, new, test in MUTANTS:
+            if given.names and name not in given.names:
+                continue
+            headers = pathlib.Path(folder) / "include"
+            shutil.rmtree(headers, ignore_errors=True)
+            shutil.copytree(here.parent / "include", headers)
+            text = (headers / file).read_text()
+            if text.count(old) != 1:
+                verdict = f"its text is {text.count(old)} times in {file}"
+            else:
+                (headers / file).write_text(text.replace(old, new))
+                program = f"{folder}/{test}"
+                built = run([given.compiler, "-std=c++17", *given.flags.split(), f"-I{headers}",
+                             *(f"-idirafter{i}" for i in given.include), str(here / f"{test}.cpp"),
+                             "-o", program, *given.libraries.split()])
+                if built.returncode != 0:
+                    verdict = "does not compile:\n" + built.stderr[:2000]
+                else:
+                    verdict = "missed" if run([program]).returncode == 0 else "caught"
+            print(f"{verdict.splitlines()[0] if verdict == 'caught' else verdict}: {name} ({test})",
+                  flush=True)
+            failed += verdict != "caught"
+    print(f"{failed} not caught")
+    return failed != 0
+
+
+sys.exit(main())

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: MIT
+// rms_norm.hpp against the formula, and the promises of RMSNorm's numbers.
+#include <rownorm/rms_norm.hpp>
+
+#include "reference.hpp"
+
+namespace rn = rownorm;
+using namespace test;
+
+namespace {
+
+constexpr double large_eps = 0.37;
+
+TEST(RmsNorm, WorkedExample) {
+  const Eigen::RowVector4f x(1, 2, 3, 4);
+  Eigen::RowVector4f y;
+  rn::rms_norm(x, Eigen::RowVector4f(1, 1, 1, 1), y, 1e-6);
+  const float decimals[] = {0.365f, 0.730f, 1.095f, 1.461f};
+  const double exactly[] = {0.365148347326, 0.730296694653, 1.095445041980, 1.460593389307};
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(std::round(y[i] * 1000) / 1000, decimals[i]);
+    EXPECT_NEAR(static_cast<double>(y[i]), exactly[i], 2e-7);
+  }
+}
+
+TEST(RmsNorm, EpsUnderAndOutsideTheRoot) {
+  const Eigen::RowVector2f x(2, -2);
+  Eigen::RowVector2f y;
+  rn::rms_norm(x, rn::none, y, 12);
+  EXPECT_EQ(y, Eigen::RowVector2f(0.5f, -0.5f));
+  rn::rms_norm(x, rn::none, y, rn::outside_root(6));
+  EXPECT_EQ(y, Eigen::RowVector2f(0.25f, -0.25f));
+}
+
+/// Two rows against the reference, x and y with guard numbers around the rows; `call` is a norm of
+/// (x, y, rstd), `formula` what it should be of a row's values.
+template <class X, class Y, class T, class Call, class Formula>
+void check(std::size_t n, Call call, Formula formula) {
+  const matrix<X> x = normals<X>(2, n, static_cast<unsigned>(n), 1, 0.25);
+  const guarded<X> in(x, n + 3, n % 16);
+  guarded<Y> out(2, n, n + 5, n % 7);
+  double rstd[2];
+  call(in.rows(), out.rows(), rn::rows<double>(rstd, 1, 2));
+  for (Eigen::Index i = 0; i < 2; ++i) {
+    const reference::normalized r = formula(values(x.row(i)));
+    EXPECT_TRUE(within(values(out.map().row(i)), r.y,
+                       [&](std::size_t j) { return rms_norm_error<T, Y>(r.y[j]); }))
+        << format<X>::name << " to " << format<Y>::name << ", row " << i;
+    EXPECT_LE(std::abs(exact(rstd[i]) / r.rstd - 1), rstd_error<T>);
+  }
+  EXPECT_TRUE(out.untouched());
+}
+
+template <class X, class G, class Y, class T = arithmetic<X, G, Y>>
+void check_with_gamma(std::size_t n, rn::epsilon eps) {
+  SCOPED_TRACE(testing::Message() << "length " << n << ", eps " << eps.value);
+  const matrix<G> gamma = normals<G>(1, n, static_cast<unsigned>(n) + 1);
+  check<X, Y, T>(
+      n, [&](auto x, auto y, auto rstd) { rn::rms_norm<T>(x, gamma, y, eps, rstd); },
+      [&](const reference::row& x) { return reference::rms_norm(x, values(gamma), eps); });
+}
+
+template <class T>
+class RmsNormOf : public testing::Test {};
+TYPED_TEST_SUITE(RmsNormOf, storage_types, storage_name);
+
+TYPED_TEST(RmsNormOf, EveryLength) {
+  using T = TypeParam;
+  for (const std::size_t n : lengths()) {
+    check_with_gamma<T, T, T>(n, 1e-6);
+    check_with_gamma<T, T, T>(n, large_eps);
+    check_with_gamma<T, T, T>(n, rn::outside_root(large_eps));
+  }
+}
+
+TEST(RmsNorm, EachTypeInEachRole) {
+  using Eigen::bfloat16;
+  using Eigen::half;
+  for (const std::size_t n : some_lengths()) {
+    check_with_gamma<half, float, half>(n, 1e-6);
+    check_with_gamma<bfloat16, float, bfloat16>(n, 1e-6);
+    check_with_gamma<float, bfloat16, half>(n, 1e-6);
+    check_with_gamma<bfloat16, half, float>(n, 1e-6);
+    check_with_gamma<double, float, bfloat16>(n, 1e-6);
+    check_with_gamma<float, double, half>(n, 1e-6);
+    check_with_gamma<half, bfloat16, double>(n, 1e-6);
+  }
+}
+
+TEST(RmsNorm, ArithmeticThatTheCallNames) {
+  for (const std::size_t n : some_lengths()) {
+    check_with_gamma<float, float, float, double>(n, 1e-6);
+    check_with_gamma<Eigen::half, float, Eigen::half, double>(n, 1e-6);
+    check_with_gamma<double, double, double, float>(n, 1e-6);
+  }
+}
+
+// -----------------------------------------------------------------------------------------------
+// The words.
+// -----------------------------------------------------------------------------------------------
+
+TYPED_TEST(RmsNormOf, NoneIsAGammaOfOnes) {
+  using T = TypeParam;
+  for (const std::size_t n : some_lengths()) {
+    const matrix<T> x = normals<T>(3, n, 1);
+    const vector<T> ones = vector<T>::Ones(x.cols());
+    matrix<T> y(3, x.cols()), expected(3, x.cols());
+    std::vector<double> rstd(3);
+    rn::rms_norm(x, rn::none, y);
+    rn::rms_norm(x, ones, expected, 1e-6, rstd);
+    EXPECT_TRUE(same_bits(y, expected)) << n;
+  }
+}
+
+template <class T>
+void check_one_plus() {
+  for (const std::size_t n : some_lengths()) {
+    const matrix<T> x = normals<T>(1, n, 2), gamma = normals<T>(1, n, 3, 0.25);
+    matrix<T> y(1, x.cols());
+    rn::rms_norm(x, rn::one_plus(gamma), y);
+    const reference::row r =
+        reference::rms_norm(values(x), reference::one_plus(values(gamma)), 1e-6).y;
+    using A = arithmetic<T>;
+    EXPECT_TRUE(within(values(y), r, [&](std::size_t i) {
+      return rms_norm_error<A, T>(r[i]) + step<A> / 2 * std::abs(r[i]);  // 1 + gamma rounds as well
+    })) << n;
+  }
+}
+TEST(RmsNorm, OnePlus) {
+  check_one_plus<float>();
+  check_one_plus<double>();
+  check_one_plus<Eigen::bfloat16>();
+}
+
+template <class X, class G, class Y>
+void check_after_rounding() {
+  for (const std::size_t n : some_lengths()) {
+    const matrix<X> x = normals<X>(2, n, 4);
+    const matrix<G> gamma = normals<G>(1, n, 5);
+    matrix<X> z(2, x.cols());
+    matrix<Y> y(2, x.cols()), two_steps(2, x.cols());
+    rn::rms_norm(x, rn::after_rounding(gamma), y);
+    rn::rms_norm(x, rn::none, z);
+    for (Eigen::Index i = 0; i < 2; ++i)
+      for (Eigen::Index j = 0; j < x.cols(); ++j)
+        two_steps(i, j) =
+            static_cast<Y>(static_cast<float>(z(i, j)) * static_cast<float>(gamma(0, j)));
+    EXPECT_TRUE(same_bits(y, two_steps)) << n;
+  }
+}
+TEST(RmsNorm, AfterRoundingIsTheTwoSteps) {
+  check_after_rounding<Eigen::bfloat16, Eigen::bfloat16, Eigen::bfloat16>();
+  check_after_rounding<Eigen::half, Eigen::bfloat16, float>();
+  check_after_rounding<float, float, float>();
+}
+
+TYPED_TEST(RmsNormOf, PartialTakesTheFirstK) {
+  using T = TypeParam;
+  for (const std::size_t n : some_lengths())
+    for (const std::size_t k : {std::size_t{1}, std::size_t{3}, n / 16, n / 2, n - 1, n}) {
+      if (k < 1 || k > n) continue;
+      SCOPED_TRACE(testing::Message() << k << " of " << n);
+      const matrix<T> gamma = normals<T>(1, n, 9);
+      check<T, T, arithmetic<T>>(
+          n, [&](auto x, auto y, auto rstd) { rn::partial_rms_norm(x, k, gamma, y, 1e-6, rstd); },
+          [&](const reference::row& x) {
+            return reference::partial_rms_norm(x, k, values(gamma), 1e-6);
+          });
+    }
+}
+
+TEST(RmsNorm, RstdInFloat) {
+  const matrix<float> x = normals<float>(5, 77, 10);
+  matrix<float> y(5, 77);
+  std::vector<float> narrow(5);
+  Eigen::VectorXd wide(5);
+  rn::rms_norm(x, rn::none, y, 1e-6, narrow);
+  rn::rms_norm(x, rn::none, y, 1e-6, wide);
+  for (std::size_t i = 0; i < 5; ++i)
+    EXPECT_EQ(narrow[i], static_cast<float>(wide[static_cast<Eigen::Index>(i)]));
+}
+
+// -----------------------------------------------------------------------------------------------
+// What RMSNorm is.
+// -----------------------------------------------------------------------------------------------
+
+real mean_square(const reference::row& y) {
+  return reference::sum(y.size(), [&](std::size_t i) { return y[i] * y[i]; }) /
+         static_cast<real>(y.size());
+}
+
+TEST(RmsNorm, RowsComeOutWithRootMeanSquareOne) {
+  for (const double scale : {1e-15, 1e-3, 1.0, 1e3, 1e15}) {
+    const matrix<float> x = normals<float>(4, 500, 20, scale);
+    matrix<float> y(4, 500);
+    rn::rms_norm(x, rn::none, y, 0);
+    for (Eigen::Index i = 0; i < 4; ++i)
+      EXPECT_NEAR(static_cast<double>(mean_square(values(y.row(i)))), 1, 1e-6) << scale;
+  }
+}
+
+TEST(RmsNorm, DoesNotCentre) {
+  const matrix<float> x = normals<float>(1, 1000, 21, 1, 1000);
+  matrix<float> y(1, 1000);
+  rn::rms_norm(x, rn::none, y);
+  for (const real v : values(y)) EXPECT_NEAR(static_cast<double>(v), 1, 0.01);
+}
+
+TEST(RmsNorm, IsBlindToAPositiveScale) {
+  const matrix<float> x = normals<float>(3, 333, 22);
+  matrix<float> y(3, 333), scaled(3, 333);
+  rn::rms_norm(x, rn::none, y, 0);
+  rn::rms_norm((8 * x).eval(), rn::none, scaled, 0);
+  EXPECT_TRUE(same_bits(scaled, y));
+  rn::rms_norm((3.7f * x).eval(), rn::none, scaled, 0);
+  for (Eigen::Index i = 0; i < 3; ++i) {
+    const reference::row r = values(y.row(i));
+    EXPECT_TRUE(within(values(scaled.row(i)), r,
+                       [&](std::size_t j) { return 5 * step<float> * std::abs(r[j]); }));
+  }
+}
+
+TYPED_TEST(RmsNormOf, ZerosGiveZeros) {
+  using T = TypeParam;
+  const matrix<T> x = matrix<T>::Zero(2, 130);
+  for (const rn::epsilon eps :
+       {rn::epsilon(0), rn::epsilon(1e-6), rn::epsilon(rn::outside_root(0))}) {
+    matrix<T> y = normals<T>(2, 130, 23);
+    rn::rms_norm(x, rn::none, y, eps);
+    EXPECT_TRUE(same_bits(y, x)) << eps.value;
+  }
+}
+
+// -----------------------------------------------------------------------------------------------
+// heads, and rows that are not there.
+// -----------------------------------------------------------------------------------------------
+
+template <class T>
+void check_heads() {
+  constexpr std::size_t tokens = 5, heads = 3, length = 20, token_stride = 100;
+  const matrix<T> packed = normals<T>(tokens, token_stride, 50);
+  const matrix<T> shared = normals<T>(1, length, 51), own = normals<T>(heads, length, 52);
+  for (const bool own_gamma : {false, true}) {
+    matrix<T> in_place = packed, expected = packed;
+    double rstd;
+    for (Eigen::Index t = 0; t < 5; ++t)
+      for (Eigen::Index h = 0; h < 3; ++h)
+        rn::rms_norm(packed.block(t, 7 + h * 20, 1, 20), own_gamma ? own.row(h) : shared.row(0),
+                     expected.block(t, 7 + h * 20, 1, 20), 1e-6, rn::rows<double>(&rstd, 1, 1));
+    const rn::heads<T> rows(in_place.data() + 7, tokens, heads, length, token_stride);
+    rn::rms_norm(rows, own_gamma ? own : shared, rows);
+    EXPECT_TRUE(same_bits(in_place, expected)) << own_gamma;
+  }
+}
+TEST(RmsNorm, HeadsOfPackedRows) {
+  check_heads<float>();
+  check_heads<Eigen::bfloat16>();
+}
+
+TEST(RmsNorm, NothingToDo) {
+  matrix<float> y = normals<float>(2, 8, 53);
+  const matrix<float> before = y;
+  rn::rms_norm(rn::rows<const float>(nullptr, 0, 8), rn::none, rn::rows<float>(nullptr, 0, 8));
+  rn::rms_norm(rn::rows<const float>(nullptr, 2, 0), rn::none, rn::rows<float>(y.data(), 2, 0, 8));
+  rn::rms_norm(y.topRows(0), rn::none, y.topRows(0));
+  rn::partial_rms_norm(y.leftCols(0), 3, rn::none, y.leftCols(0));
+  rn::add_rms_norm(y.topRows(0), y.topRows(0), rn::none, y.topRows(0));
+  EXPECT_TRUE(same_bits(y, before));
+}
+
+}  // namespace
