@@ -64,6 +64,14 @@ ROWNORM_INLINE batch<T> fma(batch<T> x, batch<T> y, batch<T> z) {
 }
 #endif
 template <class T>
+ROWNORM_INLINE batch<T> divide(batch<T> x, batch<T> y) {
+#if defined(ROWNORM_NEON)
+  // xsimd's own division of floats is two Newton steps here, and not always the nearest number.
+  if constexpr (std::is_same_v<T, float>) return vdivq_f32(x, y);
+#endif
+  return x / y;
+}
+template <class T>
 ROWNORM_INLINE batch<T> abs(batch<T> x) {
   return xsimd::abs(x);
 }
@@ -139,6 +147,10 @@ ROWNORM_INLINE batch<T> operator<<(const batch<T>& x, int n) {
 template <class T>
 ROWNORM_INLINE batch<T> operator>>(const batch<T>& x, int n) {
   return lanewise<T>([&](std::size_t i) { return static_cast<T>(x.lane[i] >> n); });
+}
+template <class T>
+ROWNORM_INLINE batch<T> divide(batch<T> x, batch<T> y) {
+  return x / y;
 }
 template <class T>
 ROWNORM_INLINE batch<T> fma(batch<T> x, batch<T> y, batch<T> z) {
@@ -531,7 +543,7 @@ ROWNORM_INLINE pack<T> operator*(pack<T> x, pack<T> y) {
 }
 template <class T>
 ROWNORM_INLINE pack<T> operator/(pack<T> x, pack<T> y) {
-  return {x.a / y.a, x.b / y.b};
+  return {divide(x.a, y.a), divide(x.b, y.b)};
 }
 template <class T>
 ROWNORM_INLINE pack<T> fma(pack<T> x, pack<T> y, pack<T> z) {
