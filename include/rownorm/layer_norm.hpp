@@ -8,8 +8,8 @@
 
 #include "detail/check.hpp"
 #include "detail/eigen.hpp"
+#include "detail/here.hpp"
 #include "detail/kernel.hpp"
-#include "detail/scratch.hpp"
 #include "types.hpp"
 
 namespace rownorm {
@@ -17,12 +17,12 @@ inline namespace ROWNORM_ISA {
 
 namespace detail {
 
-/// Checks, then the kernel: what layer_norm and add_layer_norm share. `residual` is rows, or none.
-template <class T, class X, class Residual, class Gamma, class Beta, class Y, class Mean,
-          class Rstd>
-void checked_layer_norm(const char* function, const X& x, const Residual& residual,
-                        const Gamma& gamma, const Beta& beta, const Y& y, epsilon eps,
-                        const Mean& mean, const Rstd& rstd) {
+/// Checks, then the kernel, as for checked_rms_norm: what layer_norm and add_layer_norm share.
+template <class T, class Where, class X, class Residual, class Gamma, class Beta, class Y,
+          class Mean, class Rstd>
+void checked_layer_norm(const Where& where, const char* function, const X& x,
+                        const Residual& residual, const Gamma& gamma, const Beta& beta, const Y& y,
+                        epsilon eps, const Mean& mean, const Rstd& rstd) {
   static_assert(!Beta::has_words, "rownorm: one_plus and after_rounding are words for gamma");
   check_forward(function,
                 {seen("x", x), seen("residual", residual), seen("gamma", gamma.numbers),
@@ -30,8 +30,9 @@ void checked_layer_norm(const char* function, const X& x, const Residual& residu
                  seen("mean", mean), seen("rstd", rstd)},
                 eps, y.scale());
   using A = typename arithmetic<T, X, Residual, Gamma, Beta, Y>::type;
-  layer_norm<A>(0, x.count, x.length, kernel_input(x, residual), kernel_parameter(gamma),
-                kernel_parameter(beta), y.kernel(), eps, kernel_column(mean), kernel_column(rstd));
+  where.template layer_norm<A>(x.count, x.length, kernel_input(x, residual),
+                               kernel_parameter(gamma), kernel_parameter(beta), y.kernel(), eps,
+                               kernel_column(mean), kernel_column(rstd));
 }
 
 }  // namespace detail
@@ -47,7 +48,7 @@ template <class T = detail::deduced, class X, class Gamma, class Beta, class Y,
 void layer_norm(const X& x, const Gamma& gamma, const Beta& beta, Y&& y, epsilon eps = 1e-5,
                 Mean&& mean = none, Rstd&& rstd = none) {
   detail::checked_layer_norm<T>(
-      "layer_norm", detail::to_input(x), none, detail::to_parameter(gamma),
+      detail::here{}, "layer_norm", detail::to_input(x), none, detail::to_parameter(gamma),
       detail::to_parameter(beta), detail::to_result(std::forward<Y>(y)), eps,
       detail::to_column(std::forward<Mean>(mean)), detail::to_column(std::forward<Rstd>(rstd)));
 }
@@ -60,20 +61,20 @@ template <class T = detail::deduced, class X, class Residual, class Gamma, class
 void add_layer_norm(const X& x, Residual&& residual, const Gamma& gamma, const Beta& beta, Y&& y,
                     epsilon eps = 1e-5, Mean&& mean = none, Rstd&& rstd = none) {
   detail::checked_layer_norm<T>(
-      "add_layer_norm", detail::to_input(x), detail::to_output(std::forward<Residual>(residual)),
-      detail::to_parameter(gamma), detail::to_parameter(beta),
-      detail::to_result(std::forward<Y>(y)), eps, detail::to_column(std::forward<Mean>(mean)),
-      detail::to_column(std::forward<Rstd>(rstd)));
+      detail::here{}, "add_layer_norm", detail::to_input(x),
+      detail::to_output(std::forward<Residual>(residual)), detail::to_parameter(gamma),
+      detail::to_parameter(beta), detail::to_result(std::forward<Y>(y)), eps,
+      detail::to_column(std::forward<Mean>(mean)), detail::to_column(std::forward<Rstd>(rstd)));
 }
 
 namespace detail {
 
 /// What layer_norm_backward and add_layer_norm_backward share, as for RMSNorm.
-template <class T, class Output, class DY, class X, class Gamma, class DX, class DGamma,
-          class DBeta, class Statistics>
-void checked_layer_norm_backward(const char* function, const char* x_name, const char* dx_name,
-                                 const DY& dy, const X& x, const Gamma& gamma, const DX& dx,
-                                 const DGamma& dgamma, const DBeta& dbeta,
+template <class T, class Output, class Where, class DY, class X, class Gamma, class DX,
+          class DGamma, class DBeta, class Statistics>
+void checked_layer_norm_backward(const Where& where, const char* function, const char* x_name,
+                                 const char* dx_name, const DY& dy, const X& x, const Gamma& gamma,
+                                 const DX& dx, const DGamma& dgamma, const DBeta& dbeta,
                                  const Statistics& statistics) {
   check_backward(function,
                  {seen("dy", dy), seen(x_name, x), seen("gamma", gamma.numbers), seen(dx_name, dx),
@@ -81,12 +82,9 @@ void checked_layer_norm_backward(const char* function, const char* x_name, const
                   seen("rstd", statistics.rstd())},
                  statistics.eps());
   using A = typename arithmetic<T, DY, X, Gamma, DX>::type;
-  scratch<A, DGamma> gamma_sums(dgamma);
-  scratch<A, DBeta> beta_sums(dbeta);
-  layer_norm_backward<A>(0, x.count, x.length, input(dy), input(x), kernel_parameter(gamma),
-                         Output(dx), gamma_sums.sums(), beta_sums.sums(), statistics.kernel());
-  gamma_sums.add_to_gradient();
-  beta_sums.add_to_gradient();
+  where.template layer_norm_backward<A>(x.count, x.length, input(dy), input(x),
+                                        kernel_parameter(gamma), Output(dx), dgamma, dbeta,
+                                        statistics.kernel());
 }
 
 }  // namespace detail
@@ -103,7 +101,7 @@ void layer_norm_backward(const DY& dy, const X& x, const Gamma& gamma, DX&& dx, 
                          DBeta&& dbeta, const Statistics& statistics = 1e-5) {
   const auto to = detail::to_output(std::forward<DX>(dx));
   detail::checked_layer_norm_backward<T, detail::output<detail::bare<decltype(to)>>>(
-      "layer_norm_backward", "x", "dx", detail::to_input(dy), detail::to_input(x),
+      detail::here{}, "layer_norm_backward", "x", "dx", detail::to_input(dy), detail::to_input(x),
       detail::to_parameter(gamma), to, detail::to_gradient(std::forward<DGamma>(dgamma)),
       detail::to_gradient(std::forward<DBeta>(dbeta)), detail::to_statistics(statistics));
 }
@@ -116,8 +114,9 @@ void add_layer_norm_backward(const DY& dy, const H& h, const Gamma& gamma, DH&& 
                              DBeta&& dbeta, const Statistics& statistics = 1e-5) {
   const auto to = detail::to_output(std::forward<DH>(dh));
   detail::checked_layer_norm_backward<T, detail::output_sum<detail::bare<decltype(to)>>>(
-      "add_layer_norm_backward", "h", "dh", detail::to_input(dy), detail::to_input(h),
-      detail::to_parameter(gamma), to, detail::to_gradient(std::forward<DGamma>(dgamma)),
+      detail::here{}, "add_layer_norm_backward", "h", "dh", detail::to_input(dy),
+      detail::to_input(h), detail::to_parameter(gamma), to,
+      detail::to_gradient(std::forward<DGamma>(dgamma)),
       detail::to_gradient(std::forward<DBeta>(dbeta)), detail::to_statistics(statistics));
 }
 

@@ -8,8 +8,8 @@
 
 #include "detail/check.hpp"
 #include "detail/eigen.hpp"
+#include "detail/here.hpp"
 #include "detail/kernel.hpp"
-#include "detail/scratch.hpp"
 #include "types.hpp"
 
 namespace rownorm {
@@ -19,11 +19,12 @@ namespace detail {
 
 inline constexpr std::size_t whole_row = static_cast<std::size_t>(-1);
 
-/// Checks, then the kernel: what rms_norm, partial_rms_norm and add_rms_norm share. `residual` is
-/// rows, or none.
-template <class T, class X, class Residual, class Gamma, class Y, class Rstd>
-void checked_rms_norm(const char* function, const X& x, const Residual& residual, std::size_t k,
-                      const Gamma& gamma, const Y& y, epsilon eps, const Rstd& rstd) {
+/// Checks, then the kernel: what rms_norm, partial_rms_norm and add_rms_norm share. `where` runs
+/// the kernel over all rows: `here`, or another of its shape. `residual` is rows, or none.
+template <class T, class Where, class X, class Residual, class Gamma, class Y, class Rstd>
+void checked_rms_norm(const Where& where, const char* function, const X& x,
+                      const Residual& residual, std::size_t k, const Gamma& gamma, const Y& y,
+                      epsilon eps, const Rstd& rstd) {
   const argument x_seen = seen("x", x);
   check_forward(
       function,
@@ -32,8 +33,9 @@ void checked_rms_norm(const char* function, const X& x, const Residual& residual
       eps, y.scale());
   if (k != whole_row) checks(function).statistic_length(k, x_seen);
   using A = typename arithmetic<T, X, Residual, Gamma, Y>::type;
-  rms_norm<A>(0, x.count, x.length, k != whole_row ? k : x.length, kernel_input(x, residual),
-              kernel_parameter(gamma), y.kernel(), eps, kernel_column(rstd));
+  where.template rms_norm<A>(x.count, x.length, k != whole_row ? k : x.length,
+                             kernel_input(x, residual), kernel_parameter(gamma), y.kernel(), eps,
+                             kernel_column(rstd));
 }
 
 }  // namespace detail
@@ -48,9 +50,10 @@ void checked_rms_norm(const char* function, const X& x, const Residual& residual
 /// where shapes, strides, eps or overlaps are wrong, before anything is written.
 template <class T = detail::deduced, class X, class Gamma, class Y, class Rstd = const none_t&>
 void rms_norm(const X& x, const Gamma& gamma, Y&& y, epsilon eps = 1e-6, Rstd&& rstd = none) {
-  detail::checked_rms_norm<T>("rms_norm", detail::to_input(x), none, detail::whole_row,
-                              detail::to_parameter(gamma), detail::to_result(std::forward<Y>(y)),
-                              eps, detail::to_column(std::forward<Rstd>(rstd)));
+  detail::checked_rms_norm<T>(detail::here{}, "rms_norm", detail::to_input(x), none,
+                              detail::whole_row, detail::to_parameter(gamma),
+                              detail::to_result(std::forward<Y>(y)), eps,
+                              detail::to_column(std::forward<Rstd>(rstd)));
 }
 
 /// rms_norm with the statistic of each row from its first k numbers, k in [1, length]:
@@ -59,7 +62,7 @@ void rms_norm(const X& x, const Gamma& gamma, Y&& y, epsilon eps = 1e-6, Rstd&& 
 template <class T = detail::deduced, class X, class Gamma, class Y, class Rstd = const none_t&>
 void partial_rms_norm(const X& x, std::size_t k, const Gamma& gamma, Y&& y, epsilon eps = 1e-6,
                       Rstd&& rstd = none) {
-  detail::checked_rms_norm<T>("partial_rms_norm", detail::to_input(x), none,
+  detail::checked_rms_norm<T>(detail::here{}, "partial_rms_norm", detail::to_input(x), none,
                               k == detail::whole_row ? 0 : k, detail::to_parameter(gamma),
                               detail::to_result(std::forward<Y>(y)), eps,
                               detail::to_column(std::forward<Rstd>(rstd)));
@@ -72,11 +75,41 @@ template <class T = detail::deduced, class X, class Residual, class Gamma, class
           class Rstd = const none_t&>
 void add_rms_norm(const X& x, Residual&& residual, const Gamma& gamma, Y&& y, epsilon eps = 1e-6,
                   Rstd&& rstd = none) {
-  detail::checked_rms_norm<T>(
-      "add_rms_norm", detail::to_input(x), detail::to_output(std::forward<Residual>(residual)),
-      detail::whole_row, detail::to_parameter(gamma), detail::to_result(std::forward<Y>(y)), eps,
-      detail::to_column(std::forward<Rstd>(rstd)));
+  detail::checked_rms_norm<T>(detail::here{}, "add_rms_norm", detail::to_input(x),
+                              detail::to_output(std::forward<Residual>(residual)),
+                              detail::whole_row, detail::to_parameter(gamma),
+                              detail::to_result(std::forward<Y>(y)), eps,
+                              detail::to_column(std::forward<Rstd>(rstd)));
 }
+
+namespace detail {
+
+/// Checks, then the kernel, as for checked_rms_norm.
+template <class T, class Where, class X, class Z, class Gamma, class Y>
+void checked_gated_rms_norm(const Where& where, const X& x, const Z& z, const Gamma& gamma,
+                            const Y& y, epsilon eps, gate_order order) {
+  const argument absent = seen("", none);
+  const argument x_seen = seen("x", x), z_seen = seen("z", z), y_seen = seen("y", y);
+  const checks check("gated_rms_norm");
+  check.matrix(z_seen, x_seen);
+  check.same_or_apart(y_seen, z_seen);
+  check_forward(
+      "gated_rms_norm",
+      {x_seen, absent, seen("gamma", gamma.numbers), absent, y_seen, absent, absent, absent}, eps,
+      1);
+  using A = typename arithmetic<T, X, Z, Gamma, Y>::type;
+  const auto g = kernel_parameter(gamma);
+  const output<Y> to(y);
+  const column<none_t> no_rstd{nullptr};
+  const std::size_t n = x.length;
+  if (order == gate_first)
+    where.template rms_norm<A>(x.count, n, n, input_gated(x, z), g, to, eps, no_rstd);
+  else
+    where.template rms_norm<A>(x.count, n, n, input(x), gated_parameter<decltype(g), Z>{g, z}, to,
+                               eps, no_rstd);
+}
+
+}  // namespace detail
 
 /// RMSNorm with a SiLU gate, as Mamba-2 has it; silu(z) = z / (1 + e^-z) in T, within 3 steps of T
 /// at 1. norm_first: y = rms_norm(x, gamma) * silu(z). gate_first: y = rms_norm(x * silu(z),
@@ -85,53 +118,29 @@ void add_rms_norm(const X& x, Residual&& residual, const Gamma& gamma, Y&& y, ep
 template <class T = detail::deduced, class X, class Z, class Gamma, class Y>
 void gated_rms_norm(const X& x, const Z& z, const Gamma& gamma, Y&& y, epsilon eps = 1e-6,
                     gate_order order = gate_first) {
-  const auto in = detail::to_input(x);
-  const auto gate = detail::to_input(z);
-  const auto gain = detail::to_parameter(gamma);
-  const auto out = detail::to_output(std::forward<Y>(y));
-  const detail::argument absent = detail::seen("", none);
-  const detail::argument x_seen = detail::seen("x", in), z_seen = detail::seen("z", gate),
-                         y_seen = detail::seen("y", out);
-  const detail::checks check("gated_rms_norm");
-  check.matrix(z_seen, x_seen);
-  check.same_or_apart(y_seen, z_seen);
-  detail::check_forward(
-      "gated_rms_norm",
-      {x_seen, absent, detail::seen("gamma", gain.numbers), absent, y_seen, absent, absent, absent},
-      eps, 1);
-  using A = typename detail::arithmetic<T, decltype(in), decltype(gate), decltype(gain),
-                                        decltype(out)>::type;
-  const auto g = detail::kernel_parameter(gain);
-  const detail::output to(out);
-  const detail::column<none_t> no_rstd{nullptr};
-  const std::size_t n = in.length;
-  if (order == gate_first)
-    detail::rms_norm<A>(0, in.count, n, n, detail::input_gated(in, gate), g, to, eps, no_rstd);
-  else
-    detail::rms_norm<A>(0, in.count, n, n, detail::input(in),
-                        detail::gated_parameter<decltype(g), decltype(gate)>{g, gate}, to, eps,
-                        no_rstd);
+  detail::checked_gated_rms_norm<T>(detail::here{}, detail::to_input(x), detail::to_input(z),
+                                    detail::to_parameter(gamma),
+                                    detail::to_output(std::forward<Y>(y)), eps, order);
 }
 
 namespace detail {
 
-/// What rms_norm_backward and add_rms_norm_backward share. `make_output` turns dx into what it is
-/// for the kernel: rows that are written, or added to.
-template <class T, class Output, class DY, class X, class Gamma, class DX, class DGamma,
-          class Statistics>
-void checked_rms_norm_backward(const char* function, const char* x_name, const char* dx_name,
-                               const DY& dy, const X& x, const Gamma& gamma, const DX& dx,
-                               const DGamma& dgamma, const Statistics& statistics) {
+/// What rms_norm_backward and add_rms_norm_backward share. Output is what dx is for the
+/// kernel: rows that are written, or added to.
+template <class T, class Output, class Where, class DY, class X, class Gamma, class DX,
+          class DGamma, class Statistics>
+void checked_rms_norm_backward(const Where& where, const char* function, const char* x_name,
+                               const char* dx_name, const DY& dy, const X& x, const Gamma& gamma,
+                               const DX& dx, const DGamma& dgamma, const Statistics& statistics) {
   check_backward(function,
                  {seen("dy", dy), seen(x_name, x), seen("gamma", gamma.numbers), seen(dx_name, dx),
                   seen("dgamma", dgamma), seen("dbeta", none), seen("mean", none),
                   seen("rstd", statistics.rstd())},
                  statistics.eps());
   using A = typename arithmetic<T, DY, X, Gamma, DX>::type;
-  scratch<A, DGamma> sums(dgamma);
-  rms_norm_backward<A>(0, x.count, x.length, input(dy), input(x), kernel_parameter(gamma),
-                       Output(dx), sums.sums(), statistics.kernel());
-  sums.add_to_gradient();
+  where.template rms_norm_backward<A>(x.count, x.length, input(dy), input(x),
+                                      kernel_parameter(gamma), Output(dx), dgamma,
+                                      statistics.kernel());
 }
 
 }  // namespace detail
@@ -150,7 +159,7 @@ void rms_norm_backward(const DY& dy, const X& x, const Gamma& gamma, DX&& dx, DG
                        const Statistics& statistics = 1e-6) {
   const auto to = detail::to_output(std::forward<DX>(dx));
   detail::checked_rms_norm_backward<T, detail::output<detail::bare<decltype(to)>>>(
-      "rms_norm_backward", "x", "dx", detail::to_input(dy), detail::to_input(x),
+      detail::here{}, "rms_norm_backward", "x", "dx", detail::to_input(dy), detail::to_input(x),
       detail::to_parameter(gamma), to, detail::to_gradient(std::forward<DGamma>(dgamma)),
       detail::to_statistics(statistics));
 }
@@ -165,7 +174,7 @@ void add_rms_norm_backward(const DY& dy, const H& h, const Gamma& gamma, DH&& dh
                            const Statistics& statistics = 1e-6) {
   const auto to = detail::to_output(std::forward<DH>(dh));
   detail::checked_rms_norm_backward<T, detail::output_sum<detail::bare<decltype(to)>>>(
-      "add_rms_norm_backward", "h", "dh", detail::to_input(dy), detail::to_input(h),
+      detail::here{}, "add_rms_norm_backward", "h", "dh", detail::to_input(dy), detail::to_input(h),
       detail::to_parameter(gamma), to, detail::to_gradient(std::forward<DGamma>(dgamma)),
       detail::to_statistics(statistics));
 }
