@@ -13,7 +13,8 @@ using namespace test;
 namespace {
 
 // -----------------------------------------------------------------------------------------------
-// The sum: 256 bytes of lanes, a second set after every four numbers of a lane, then halves.
+// The sum: 256 bytes of lanes, a second set of as many doubles as a quarter of them after every
+// four numbers of a lane, then halves.
 // -----------------------------------------------------------------------------------------------
 
 template <class T>
@@ -25,29 +26,33 @@ T fma(T a, T b, T c) {
 #endif
 }
 
+/// Lane l takes lane l + half, from half of them down to one.
+double in_halves(std::vector<double> lane) {
+  for (std::size_t half = lane.size() / 2; half > 0; half /= 2)
+    for (std::size_t l = 0; l < half; ++l) lane[l] += lane[l + half];
+  return lane[0];
+}
+
 /// add(lane, number) for each number, and the sum of the lanes: in double, or for doubles with what
 /// the second set rounds away kept beside it.
 template <class T, class Add>
 double model(const std::vector<T>& x, Add add) {
-  constexpr std::size_t lanes = 256 / sizeof(T);
+  constexpr std::size_t lanes = 256 / sizeof(T), folded = lanes / 4;
   std::vector<T> lane(lanes);
-  std::vector<double> second(lanes), rest(lanes);
+  std::vector<double> second(folded), rest(folded);
   for (std::size_t i = 0; i < x.size(); ++i) {
     add(lane[i % lanes], x[i]);
     if ((i + 1) % (4 * lanes) != 0 && i + 1 != x.size()) continue;
-    for (std::size_t l = 0; l < lanes; ++l) {
-      const double v = static_cast<double>(lane[l]), sum = second[l] + v, part = sum - second[l];
+    for (std::size_t l = 0; l < lanes / 2; ++l) lane[l] += lane[l + lanes / 2];
+    for (std::size_t l = 0; l < folded; ++l) {
+      const double v = static_cast<double>(lane[l]) + static_cast<double>(lane[l + folded]);
+      const double sum = second[l] + v, part = sum - second[l];
       rest[l] += (second[l] - (sum - part)) + (v - part);
       second[l] = sum;
-      lane[l] = 0;
     }
+    std::fill(lane.begin(), lane.end(), T(0));
   }
-  for (std::size_t half = lanes / 2; half > 0; half /= 2)
-    for (std::size_t l = 0; l < half; ++l) {
-      second[l] += second[l + half];
-      rest[l] += rest[l + half];
-    }
-  return std::is_same_v<T, double> ? second[0] + rest[0] : second[0];
+  return std::is_same_v<T, double> ? in_halves(second) + in_halves(rest) : in_halves(second);
 }
 
 /// The sums of a row of S that is computed in T.

@@ -25,9 +25,7 @@ void checked_layer_norm(const Where& where, const char* function, const X& x,
                         epsilon eps, const Mean& mean, const Rstd& rstd) {
   static_assert(!Beta::has_words, "rownorm: one_plus and after_rounding are words for gamma");
   check_forward(function,
-                {seen("x", x), seen("residual", residual), seen("gamma", gamma.numbers),
-                 seen("beta", beta.numbers), seen("y", y.y), seen("scales", y.scales()),
-                 seen("mean", mean), seen("rstd", rstd)},
+                forward_rows{x, residual, gamma.numbers, beta.numbers, y.y, y.scales(), mean, rstd},
                 eps, y.scale());
   using A = typename arithmetic<T, X, Residual, Gamma, Beta, Y>::type;
   where.template layer_norm<A>(x.count, x.length, kernel_input(x, residual),

@@ -25,13 +25,10 @@ template <class T, class Where, class X, class Residual, class Gamma, class Y, c
 void checked_rms_norm(const Where& where, const char* function, const X& x,
                       const Residual& residual, std::size_t k, const Gamma& gamma, const Y& y,
                       epsilon eps, const Rstd& rstd) {
-  const argument x_seen = seen("x", x);
-  check_forward(
-      function,
-      {x_seen, seen("residual", residual), seen("gamma", gamma.numbers), seen("beta", none),
-       seen("y", y.y), seen("scales", y.scales()), seen("mean", none), seen("rstd", rstd)},
-      eps, y.scale());
-  if (k != whole_row) checks(function).statistic_length(k, x_seen);
+  check_forward(function,
+                forward_rows{x, residual, gamma.numbers, none, y.y, y.scales(), none, rstd}, eps,
+                y.scale());
+  if (k != whole_row) checks(function).statistic_length(k, seen("x", x));
   using A = typename arithmetic<T, X, Residual, Gamma, Y>::type;
   where.template rms_norm<A>(x.count, x.length, k != whole_row ? k : x.length,
                              kernel_input(x, residual), kernel_parameter(gamma), y.kernel(), eps,
@@ -88,15 +85,12 @@ namespace detail {
 template <class T, class Where, class X, class Z, class Gamma, class Y>
 void checked_gated_rms_norm(const Where& where, const X& x, const Z& z, const Gamma& gamma,
                             const Y& y, epsilon eps, gate_order order) {
-  const argument absent = seen("", none);
-  const argument x_seen = seen("x", x), z_seen = seen("z", z), y_seen = seen("y", y);
+  const argument z_seen = seen("z", z);
   const checks check("gated_rms_norm");
-  check.matrix(z_seen, x_seen);
-  check.same_or_apart(y_seen, z_seen);
-  check_forward(
-      "gated_rms_norm",
-      {x_seen, absent, seen("gamma", gamma.numbers), absent, y_seen, absent, absent, absent}, eps,
-      1);
+  check.matrix(z_seen, seen("x", x));
+  check.same_or_apart(seen("y", y), z_seen);
+  check_forward("gated_rms_norm", forward_rows{x, none, gamma.numbers, none, y, none, none, none},
+                eps, 1);
   using A = typename arithmetic<T, X, Z, Gamma, Y>::type;
   const auto g = kernel_parameter(gamma);
   const output<Y> to(y);

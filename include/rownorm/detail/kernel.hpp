@@ -288,13 +288,13 @@ template <class T, class X, class Gamma, class Beta, class Y, class Normalized,
 ROWNORM_INLINE void apply(std::size_t n, const Gamma& gamma, const Beta& beta, const Y& y,
                           Normalized normalized, Peak peak = {}) {
   using order = order_for<T, X, typename Gamma::stored, typename Beta::stored, typename Y::stored>;
-  const auto result = [=](auto at) ROWNORM_LAMBDA {
+  const auto result = [&](auto at) ROWNORM_LAMBDA {
     return scale_and_shift<X>(at, normalized(at), gamma, beta);
   };
   if constexpr (!needs_peak<Y>) {
-    each<T, order>(n, [=](auto at) ROWNORM_LAMBDA { y.put(at, result(at)); });
+    each<T, order>(n, [&](auto at) ROWNORM_LAMBDA { y.put(at, result(at)); });
   } else if constexpr (std::is_same_v<Peak, unknown>) {
-    const totals<1> t = sum<T, in_order, 1, 1>(n, [=](auto at, pack<T>& m) ROWNORM_LAMBDA {
+    const totals<1> t = sum<T, in_order, 1, 1>(n, [&](auto at, pack<T>& m) ROWNORM_LAMBDA {
       m = max(m, abs(zero_beyond(at, result(at))));
     });
     apply<T, X>(n, gamma, beta, y, normalized, t.of[0]);
@@ -304,7 +304,7 @@ ROWNORM_INLINE void apply(std::size_t n, const Gamma& gamma, const Beta& beta, c
     const double inverse = finite && peak > least_peak<T> ? 127 / peak : 0;
     using S = std::remove_pointer_t<decltype(y.scale)>;
     *y.scale = finite ? static_cast<S>(peak / 127) : std::numeric_limits<S>::quiet_NaN();
-    each<T, order>(n, [=](auto at) ROWNORM_LAMBDA {
+    each<T, order>(n, [&](auto at) ROWNORM_LAMBDA {
       const pack<T> v = finite ? result(at) : splat(T(0));
       store_int8(y.data + at.i, v, static_cast<T>(inverse), at.n);
     });
@@ -352,7 +352,7 @@ ROWNORM_INLINE double scaled_factor(double scale, double mean_square, epsilon ep
 template <class T, class Source>
 ROWNORM_INLINE double sum_of_squares(std::size_t n, const Source& x) {
   using order = order_for<T, typename Source::stored>;
-  const totals<1> t = sum<T, order, 1>(n, [=](auto at, pack<T>& s) ROWNORM_LAMBDA {
+  const totals<1> t = sum<T, order, 1>(n, [&](auto at, pack<T>& s) ROWNORM_LAMBDA {
     const pack<T> v = x(at);
     s = fma(v, v, s);
   });
@@ -363,7 +363,7 @@ ROWNORM_INLINE double sum_of_squares(std::size_t n, const Source& x) {
 template <class T, class X, class Source, class Gamma>
 ROWNORM_INLINE totals<2> squares_and_peak(std::size_t n, const Source& x, const Gamma& gamma) {
   using order = order_for<T, typename Source::stored, typename Gamma::stored>;
-  return sum<T, order, 2, 1>(n, [=](auto at, pack<T>& s, pack<T>& m) ROWNORM_LAMBDA {
+  return sum<T, order, 2, 1>(n, [&](auto at, pack<T>& s, pack<T>& m) ROWNORM_LAMBDA {
     const pack<T> v = x(at);
     s = fma(v, v, s);
     m = max(m, abs(scale_and_shift<X>(at, v, gamma, no_parameter{})));
@@ -375,7 +375,7 @@ ROWNORM_INLINE void apply_scale(std::size_t n, const Source& x, double r, const 
                                 const Y& y, Peak peak = {}) {
   const pack<T> factor = splat(static_cast<T>(r));
   apply<T, X>(
-      n, gamma, no_parameter{}, y, [=](auto at) ROWNORM_LAMBDA { return x(at) * factor; }, peak);
+      n, gamma, no_parameter{}, y, [&](auto at) ROWNORM_LAMBDA { return x(at) * factor; }, peak);
 }
 
 template <class T, class Source, class Gamma, class Y>
@@ -458,26 +458,23 @@ template <class T, class Source>
 ROWNORM_INLINE totals<2> sums_around(T shift, std::size_t n, const Source& x) {
   using order = order_for<T, typename Source::stored>;
   const pack<T> c = splat(shift);
-  return sum<T, order, 2>(n, [=](auto at, pack<T>& s, pack<T>& q) ROWNORM_LAMBDA {
+  return sum<T, order, 2>(n, [&](auto at, pack<T>& s, pack<T>& q) ROWNORM_LAMBDA {
     const pack<T> d = zero_beyond(at, x(at) - c);
     s = s + d;
     q = fma(d, d, q);
   });
 }
 
-/// The mean of the first numbers, at most one of each lane; 0 where that is little beside their
-/// size, since x - 0 is exact.
+/// The mean of the first numbers, a second set of lanes of them; 0 where that is little beside the
+/// largest of them, since x - 0 is exact.
 template <class T, class Source>
 ROWNORM_INLINE T guess_mean(std::size_t n, const Source& x) {
   using order = order_for<T, typename Source::stored>;
-  const std::size_t some = n < lanes<T> ? n : lanes<T>;
-  const totals<2> t = sum<T, order, 2>(some, [=](auto at, pack<T>& s, pack<T>& q) ROWNORM_LAMBDA {
-    const pack<T> v = peek(x, at);
-    s = s + v;
-    q = fma(v, v, q);
-  });
-  const double mean = t.of[0] / static_cast<double>(some);
-  return 64 * mean * t.of[0] <= t.of[1] ? T(0) : static_cast<T>(mean);
+  const std::size_t some = n < second_lanes<T> ? n : second_lanes<T>;
+  const first_lanes f =
+      look_at_first<T, order>(some, [&](auto at) ROWNORM_LAMBDA { return peek(x, at); });
+  const double mean = f.sum / static_cast<double>(some);
+  return 8 * std::fabs(mean) <= f.largest ? T(0) : static_cast<T>(mean);
 }
 
 /// K sums of a row, the first of x - shift, the second of its squares; delta and square are their
@@ -495,7 +492,7 @@ struct around {
 template <int K, class T, class First, class Again>
 ROWNORM_INLINE around<T, K> sums_near_mean(std::size_t n, T shift, First first, Again again) {
   const double length = static_cast<double>(n);
-  const auto take = [=](T c, const totals<K>& t) ROWNORM_LAMBDA {
+  const auto take = [&](T c, const totals<K>& t) ROWNORM_LAMBDA {
     return around<T, K>{c, t, t.of[0] / length, t.of[1] / length};
   };
   around<T, K> a = take(shift, first(shift));
@@ -523,8 +520,8 @@ template <class T, class First, class Second>
 ROWNORM_INLINE moments<T> find_moments(std::size_t n, const First& first, const Second& x) {
   return corrected(sums_near_mean<2>(
       n, guess_mean<T>(n, first),
-      [=](T shift) ROWNORM_LAMBDA { return sums_around(shift, n, first); },
-      [=](T shift) ROWNORM_LAMBDA { return sums_around(shift, n, x); }));
+      [&](T shift) ROWNORM_LAMBDA { return sums_around(shift, n, first); },
+      [&](T shift) ROWNORM_LAMBDA { return sums_around(shift, n, x); }));
 }
 
 template <class T, class X, class Source, class Gamma, class Beta, class Y>
@@ -535,7 +532,7 @@ ROWNORM_INLINE void apply_centred(std::size_t n, const Source& x, const moments<
   const pack<T> mean = splat(m.mean), factor = splat(static_cast<T>(r));
   const pack<T> rest = splat(static_cast<T>(-m.rest * r));
   apply<T, X>(n, gamma, beta, y,
-              [=](auto at) ROWNORM_LAMBDA { return fma(x(at) - mean, factor, rest); });
+              [&](auto at) ROWNORM_LAMBDA { return fma(x(at) - mean, factor, rest); });
 }
 
 /// Whether the factor of a row can be had from these moments in T.
@@ -656,7 +653,7 @@ struct row_sums {
     store(at, partial, load(at, partial) + x);
   }
   void end_block() const {
-    each<double, in_order>(length * heads, [=, *this](auto at) ROWNORM_LAMBDA {
+    each<double, in_order>(length * heads, [&](auto at) ROWNORM_LAMBDA {
       store(at, total, load(at, total) + load(at, partial));
       store(at, partial, splat(0.0));
     });
@@ -676,7 +673,7 @@ void add_total(const row_sums<T>& sums, S* d, std::size_t stride) {
   for (std::size_t h = 0; h < sums.heads; ++h) {
     S* const to = d + h * stride;
     const double* const total = sums.total + h * sums.length;
-    each<double, in_order>(sums.length, [=](auto at) ROWNORM_LAMBDA {
+    each<double, in_order>(sums.length, [&](auto at) ROWNORM_LAMBDA {
       store(at, to, load(at, to) + load(at, total));
     });
   }
@@ -734,7 +731,7 @@ ROWNORM_INLINE void apply_gradient(std::size_t n, const DY& dy, const Source& x,
   const pack<T> r = splat(static_cast<T>(f.r)), scale = splat(static_cast<T>(f.scale));
   const pack<T> slope = splat(static_cast<T>(-f.slope)), shift = splat(static_cast<T>(-f.shift));
   const pack<T> mean = splat(f.mean), rest = splat(static_cast<T>(-f.rest * f.r));
-  each<T, order>(n, [=](auto at) ROWNORM_LAMBDA {
+  each<T, order>(n, [&](auto at) ROWNORM_LAMBDA {
     const pack<T> v = dy(at);
     const pack<T> h = Centred ? fma(x(at) - mean, r, rest) : x(at) * r;
     const pack<T> g = Centred ? times_gamma_plus(at, v, gamma, shift) : times_gamma(at, v, gamma);
@@ -750,7 +747,7 @@ template <class T, class DY, class Source, class Gamma>
 ROWNORM_INLINE totals<2> gradient_sums(std::size_t n, const DY& dy, const Source& x,
                                        const Gamma& gamma) {
   using order = order_for<T, typename DY::stored, typename Source::stored, typename Gamma::stored>;
-  return sum<T, order, 2>(n, [=](auto at, pack<T>& s, pack<T>& c) ROWNORM_LAMBDA {
+  return sum<T, order, 2>(n, [&](auto at, pack<T>& s, pack<T>& c) ROWNORM_LAMBDA {
     const pack<T> v = x(at);
     s = fma(v, v, s);
     c = fma(times_gamma(at, dy(at), gamma), v, c);
@@ -831,7 +828,7 @@ ROWNORM_INLINE totals<4> gradient_sums_around(T shift, std::size_t n, const DY& 
   using order = order_for<T, typename DY::stored, typename Source::stored, typename Gamma::stored>;
   const pack<T> c = splat(shift);
   return sum<T, order, 4>(
-      n, [=](auto at, pack<T>& s, pack<T>& q, pack<T>& sg, pack<T>& sgd) ROWNORM_LAMBDA {
+      n, [&](auto at, pack<T>& s, pack<T>& q, pack<T>& sg, pack<T>& sgd) ROWNORM_LAMBDA {
         const pack<T> d = zero_beyond(at, x(at) - c);
         const pack<T> v = dy(at);
         s = s + d;
@@ -845,7 +842,7 @@ template <class T, class DY, class Source, class Gamma>
 ROWNORM_INLINE around<T, 4> gradient_sums_near_mean(std::size_t n, const DY& dy, const Source& x,
                                                     const Gamma& gamma, double scale,
                                                     const row_statistics& known) {
-  const auto pass = [=](T shift)
+  const auto pass = [&](T shift)
                         ROWNORM_LAMBDA { return gradient_sums_around(shift, n, dy, x, gamma); };
   const T shift = known.known ? static_cast<T>(known.mean * scale) : guess_mean<T>(n, x);
   around<T, 4> a = sums_near_mean<4>(n, shift, pass, pass);

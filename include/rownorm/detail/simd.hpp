@@ -807,11 +807,12 @@ ROWNORM_INLINE void each(std::size_t n, Step step) {
 
 // ---------------------------------------------------------------------------------------------
 // The sum of a row, in the one order that every ISA keeps. float: lane l of 64 takes the numbers l,
-// l + 64, ... by fused multiply-add; after every 256 numbers the lanes are added, as doubles, to a
-// second set and start anew; at the end lane l of that is added to lane l + 32, then l + 16, and so
-// on. double: 32 lanes, 128 numbers, and the second set keeps what its additions round away beside
-// it. So a lane is rounded four times on its way at most. (With a second set of floats after every
-// 4096 numbers, rows of 2^20 equal numbers were off by 12 eps, heavy-tailed ones of 1000 by 2.6.)
+// l + 64, ... by fused multiply-add, 256 numbers long. Then lane l takes lane l + 32, as doubles
+// lane l of 16 takes lane l + 16, a second set of 16 takes those, and the lanes start anew. At the
+// end lane l of the second set takes lane l + 8, then l + 4, and so on. double: 32 lanes, 128
+// numbers, 8 lanes in the second set, which keeps what its additions round away beside it. So a
+// lane is rounded five times on its way at most. (With a second set of floats after every 4096
+// numbers, rows of 2^20 equal numbers were off by 12 eps, heavy-tailed ones of 1000 by 2.6.)
 // ---------------------------------------------------------------------------------------------
 
 template <class T>
@@ -925,55 +926,93 @@ ROWNORM_INLINE pack<double> interleaved(batch<double> a, batch<double> b) {
 template <int K, int Peaks, class Index>
 using combine_of = std::conditional_t<(Index::value < K - Peaks), plus, larger>;
 
-/// The second set of a pack's lanes. For a pack of floats: its batches as doubles. For a pack of
-/// doubles: the sum, and beside it the sum of what its additions rounded away.
-struct wide_pack {
-  pack<double> a, b;
+/// The second set of lanes, in registers of doubles. even_odd: registers 0, 2, ... hold the even
+/// lanes, 1, 3, ... the odd ones.
+template <class T>
+inline constexpr std::size_t second_lanes = 64 / sizeof(T);
+template <class T>
+inline constexpr std::size_t second_registers = second_lanes<T> / width<double>;
+template <class T>
+struct lane_set {
+  batch<double> lane[second_registers<T>];
 };
-// Batch by batch and by reference: g++ 12 leaves dead copies of whole packs on the stack otherwise.
-template <class Combine>
-ROWNORM_INLINE void add_to(wide_pack& w, const pack<float>& v, Combine combine) {
-  const pack<double> a = to_doubles(v.a), b = to_doubles(v.b);
-  w.a.a = combine(w.a.a, a.a);
-  w.a.b = combine(w.a.b, a.b);
-  w.b.a = combine(w.b.a, b.a);
-  w.b.b = combine(w.b.b, b.b);
+template <class T, int K>
+struct lane_sets {
+  lane_set<T> sum[K];
+  lane_set<T>
+      rest[std::is_same_v<T, double> ? K : 1];  // what the additions of doubles rounded away
+};
+
+template <class T, int K>
+ROWNORM_INLINE void clear(lane_sets<T, K>& s) {
+  unroll<K>([&](auto k) ROWNORM_LAMBDA {
+    unroll<second_registers<T>>([&](auto r) ROWNORM_LAMBDA {
+      s.sum[k()].lane[r()] = batch<double>(0.0);
+      if constexpr (std::is_same_v<T, double>) s.rest[k()].lane[r()] = batch<double>(0.0);
+    });
+  });
 }
+
+/// Register r of `to` takes v, or v alone where it is the first to come there.
+template <std::size_t Part, class T, class Combine>
+ROWNORM_INLINE void fold_in(lane_set<T>& to, batch<double> v, Combine combine) {
+  constexpr std::size_t r = Part % second_registers<T>;
+  if constexpr (Part < second_registers<T>) to.lane[r] = v;
+  else to.lane[r] = combine(to.lane[r], v);
+}
+/// Pack p of the lanes goes into the fold of all.
+template <std::size_t P, class Order, class Combine>
+ROWNORM_INLINE void fold(lane_set<float>& to, const pack<float>& v, Combine combine) {
+  const pack<double> a = to_doubles(v.a), b = to_doubles(v.b);
+  constexpr bool split = std::is_same_v<Order, even_odd>;
+  fold_in<4 * P>(to, a.a, combine);
+  fold_in<4 * P + 1>(to, split ? b.a : a.b, combine);
+  fold_in<4 * P + 2>(to, split ? a.b : b.a, combine);
+  fold_in<4 * P + 3>(to, b.b, combine);
+}
+template <std::size_t P, class Order, class Combine>
+ROWNORM_INLINE void fold(lane_set<double>& to, const pack<double>& v, Combine combine) {
+  fold_in<2 * P>(to, v.a, combine);
+  fold_in<2 * P + 1>(to, v.b, combine);
+}
+
 /// Knuth's two-sum: sum + v, and what that rounds away goes into `rest`.
 ROWNORM_INLINE void add_exactly(batch<double>& sum, batch<double>& rest, batch<double> v) {
   const batch<double> s = sum + v, part = s - sum;
   rest = rest + ((sum - (s - part)) + (v - part));
   sum = s;
 }
-ROWNORM_INLINE void add_to(wide_pack& w, const pack<double>& v, plus) {
-  add_exactly(w.a.a, w.b.a, v.a);
-  add_exactly(w.a.b, w.b.b, v.b);
-}
-ROWNORM_INLINE void add_to(wide_pack& w, const pack<double>& v, larger) {
-  w.a.a = max(w.a.a, v.a);
-  w.a.b = max(w.a.b, v.b);
+/// The second set takes a fold.
+template <int Peaks, class T, int K>
+ROWNORM_INLINE void add_fold(lane_sets<T, K>& to, const lane_set<T> (&fold)[K]) {
+  unroll<K>([&](auto k) ROWNORM_LAMBDA {
+    using combine = combine_of<K, Peaks, decltype(k)>;
+    unroll<second_registers<T>>([&](auto r) ROWNORM_LAMBDA {
+      batch<double>& sum = to.sum[k()].lane[r()];
+      const batch<double> v = fold[k()].lane[r()];
+      if constexpr (std::is_same_v<T, double> && std::is_same_v<combine, plus>)
+        add_exactly(sum, to.rest[k()].lane[r()], v);
+      else sum = combine{}(sum, v);
+    });
+  });
 }
 
-template <class T, int K>
-struct wide_sums {
-  wide_pack lane[packs<T>][K];
-};
-
-template <class Combine>
-ROWNORM_INLINE double across(const wide_pack& w, float, in_order, Combine combine) {
-  return across<double>(combine(combine(w.a.a, w.b.a), combine(w.a.b, w.b.b)), combine);
-}
-template <class Combine>
-ROWNORM_INLINE double across(const wide_pack& w, float, even_odd, Combine combine) {
-  const pack<double> last = interleaved(combine(w.a.a, w.a.b), combine(w.b.a, w.b.b));
-  return across<double>(combine(last.a, last.b), combine);
-}
-template <class Combine>
-ROWNORM_INLINE double across(const wide_pack& w, double, in_order, Combine combine) {
-  const double sum = across<double>(combine(w.a.a, w.a.b), combine);
-  const double rest = across<double>(w.b.a + w.b.b, plus{});
-  // Of a sum that is infinite the rest is NaN.
-  return in_range(std::fabs(sum), 0.0, std::numeric_limits<double>::infinity()) ? sum + rest : sum;
+/// The tree: lane l takes lane l + half, from half the lanes down to one.
+template <class T, class Order, class Combine>
+ROWNORM_INLINE double tree(lane_set<T> s, Combine combine) {
+  constexpr std::size_t n = second_registers<T>;
+  if constexpr (std::is_same_v<Order, even_odd>)
+    unroll<n / 2>([&](auto i) ROWNORM_LAMBDA {
+      const pack<double> v = interleaved(s.lane[2 * i()], s.lane[2 * i() + 1]);
+      s.lane[2 * i()] = v.a;
+      s.lane[2 * i() + 1] = v.b;
+    });
+  unroll<3>([&](auto step) ROWNORM_LAMBDA {
+    constexpr std::size_t half = n / (std::size_t{2} << step());
+    unroll<half>([&](auto i)
+                     ROWNORM_LAMBDA { s.lane[i()] = combine(s.lane[i()], s.lane[i() + half]); });
+  });
+  return across<double>(s.lane[0], combine);
 }
 
 template <int K>
@@ -981,24 +1020,17 @@ struct totals {
   double of[K];
 };
 
-/// The tree: lane l is added to lane l + half, from half the lanes down to one.
-template <class T, class Order, int K, int Peaks>
-ROWNORM_INLINE totals<K> total(wide_sums<T, K>& s) {
+template <class T, class Order, int Peaks, int K>
+ROWNORM_INLINE totals<K> total(const lane_sets<T, K>& s) {
   totals<K> t;
   unroll<K>([&](auto k) ROWNORM_LAMBDA {
-    const combine_of<K, Peaks, decltype(k)> combine;
-    unroll<5>([&](auto step) ROWNORM_LAMBDA {
-      constexpr std::size_t half = packs<T> / (std::size_t{2} << step());
-      unroll<half>([&](auto p) ROWNORM_LAMBDA {
-        wide_pack& to = s.lane[p()][k()];
-        const wide_pack& from = s.lane[p() + half][k()];
-        to.a.a = combine(to.a.a, from.a.a);
-        to.a.b = combine(to.a.b, from.a.b);
-        to.b.a = combine(to.b.a, from.b.a);
-        to.b.b = combine(to.b.b, from.b.b);
-      });
-    });
-    t.of[k()] = across(s.lane[0][k()], T(0), Order{}, combine);
+    using combine = combine_of<K, Peaks, decltype(k)>;
+    const double sum = tree<T, Order>(s.sum[k()], combine{});
+    t.of[k()] = sum;
+    if constexpr (std::is_same_v<T, double> && std::is_same_v<combine, plus>)
+      // Of a sum that is infinite the rest is NaN.
+      if (in_range(std::fabs(sum), 0.0, std::numeric_limits<double>::infinity()))
+        t.of[k()] = sum + tree<T, Order>(s.rest[k()], plus{});
   });
   return t;
 }
@@ -1037,71 +1069,87 @@ ROWNORM_INLINE sums<T, K, strip<T, K>> sum_groups(std::size_t first, std::size_t
   return s;
 }
 
-/// step(place, lanes...) for every pack of [begin, end), the lanes added to `wide` after each
-/// chunk.
+/// The end of a chunk: lane l takes lane l + half of all, and the second set takes those in turn.
+template <class T, class Order, int K, int Peaks>
+ROWNORM_INLINE void end_chunk(const sums<T, K>& s, lane_sets<T, K>& second) {
+  lane_set<T> folds[K];
+  constexpr std::size_t half = packs<T> / 2;
+  unroll<half>([&](auto p) ROWNORM_LAMBDA {
+    unroll<K>([&](auto k) ROWNORM_LAMBDA {
+      const combine_of<K, Peaks, decltype(k)> combine;
+      fold<p(), Order>(folds[k()], combine(s.lane[p()][k()], s.lane[p() + half][k()]), combine);
+    });
+  });
+  add_fold<Peaks>(second, folds);
+}
+
+/// The groups in [begin, end), a chunk at most.
 template <class T, class Order, int K, int Peaks, class Step>
-ROWNORM_INLINE void sum_block(std::size_t begin, std::size_t end, Step& step,
-                              wide_sums<T, K>& wide) {
-  const std::size_t chunks_end = end - (end - begin) % chunk<T>;
-  const std::size_t groups_end = end - (end - begin) % lanes<T>;
-  sums<T, K> last;
-  for (std::size_t first = 0; first < packs<T>; first += strip<T, K>) {
-    for (std::size_t i = begin; i < chunks_end; i += chunk<T>) {
-      const auto s = sum_groups<T, Order, K>(first, i, i + chunk<T>, step);
-      unroll<strip<T, K>>([&](auto p) ROWNORM_LAMBDA {
-        unroll<K>([&](auto k) ROWNORM_LAMBDA {
-          add_to(wide.lane[first + p()][k()], s.lane[p()][k()],
-                 combine_of<K, Peaks, decltype(k)>{});
-        });
-      });
-    }
-    const auto s = sum_groups<T, Order, K>(first, chunks_end, groups_end, step);
+ROWNORM_INLINE void sum_chunk(std::size_t begin, std::size_t end, Step& step,
+                              lane_sets<T, K>& second) {
+  sums<T, K> all_lanes;
+  unroll<packs<T> / strip<T, K>>([&](auto part) ROWNORM_LAMBDA {
+    constexpr std::size_t first = part() * strip<T, K>;
+    const auto s = sum_groups<T, Order, K>(first, begin, end, step);
     unroll<strip<T, K>>([&](auto p) ROWNORM_LAMBDA {
-      unroll<K>([&](auto k) ROWNORM_LAMBDA { last.lane[first + p()][k()] = s.lane[p()][k()]; });
+      unroll<K>([&](auto k)
+                    ROWNORM_LAMBDA { all_lanes.lane[first + p()][k()] = s.lane[p()][k()]; });
     });
-    if constexpr (strip<T, K> == packs<T>) break;
-  }
-  if (chunks_end == end) return;
-  const auto add_last = [&](const sums<T, K>& s) ROWNORM_LAMBDA {
-    unroll<packs<T>>([&](auto p) ROWNORM_LAMBDA {
-      unroll<K>([&](auto k) ROWNORM_LAMBDA {
-        add_to(wide.lane[p()][k()], s.lane[p()][k()], combine_of<K, Peaks, decltype(k)>{});
-      });
-    });
-  };
-  if (groups_end == end) {
-    add_last(last);
-  } else {
-    // The last, short group: a loop over a copy, since an array that is indexed by a variable stays
-    // in memory, and unrolled it would be most of the code.
-    sums<T, K> copy = last;
-    pack<T>(*lane)[K] = copy.lane;
-    std::size_t i = groups_end;
-    constexpr auto k = std::make_index_sequence<K>{};
-    for (; i + pack_width<T> <= end; i += pack_width<T>)
-      add_at(k, *lane++, step, place<T, Order, all>{i, {}});
-    if (i < end) add_at(k, *lane, step, place<T, Order, std::size_t>{i, end - i});
-    add_last(copy);
-  }
+  });
+  end_chunk<T, Order, K, Peaks>(all_lanes, second);
+}
+
+/// The same for the last chunk of a row where its last group is short.
+template <class T, class Order, int K, int Peaks, class Step>
+ROWNORM_INLINE void sum_last_chunk(std::size_t begin, std::size_t end, Step& step,
+                                   lane_sets<T, K>& second) {
+  // A loop over lanes in memory: unrolled it would be most of the code.
+  sums<T, K> s;
+  unroll<packs<T>>([&](auto p) ROWNORM_LAMBDA {
+    unroll<K>([&](auto k) ROWNORM_LAMBDA { s.lane[p()][k()] = splat(T(0)); });
+  });
+  constexpr auto k = std::make_index_sequence<K>{};
+  std::size_t i = begin, p = 0;
+  for (; i + pack_width<T> <= end; i += pack_width<T>, p = (p + 1) % packs<T>)
+    add_at(k, s.lane[p], step, place<T, Order, all>{i, {}});
+  if (i < end) add_at(k, s.lane[p], step, place<T, Order, std::size_t>{i, end - i});
+  end_chunk<T, Order, K, Peaks>(s, second);
 }
 
 /// K sums over a row of n numbers; step(place, lanes...) adds a pack's terms to the lanes. The last
 /// `Peaks` of the K are largest numbers (of numbers not negative) in place of sums.
 template <class T, class Order, int K, int Peaks = 0, class Step>
 ROWNORM_INLINE totals<K> sum(std::size_t n, Step step) {
-  wide_sums<T, K> wide;
-  unroll<packs<T>>([&](auto p) ROWNORM_LAMBDA {
-    unroll<K>([&](auto k) ROWNORM_LAMBDA { wide.lane[p()][k()] = {splat(0.0), splat(0.0)}; });
+  lane_sets<T, K> second;
+  clear(second);
+  const std::size_t groups_end = n - n % lanes<T>;
+  std::size_t i = 0;
+  const std::size_t end = groups_end == n ? n : n - n % chunk<T>;
+  for (; i < end; i += chunk<T>)
+    sum_chunk<T, Order, K, Peaks>(i, end - i < chunk<T> ? end : i + chunk<T>, step, second);
+  if (end < n) sum_last_chunk<T, Order, K, Peaks>(i, n, step, second);
+  return total<T, Order, Peaks>(second);
+}
+
+struct first_lanes {
+  double sum, largest;
+};
+/// Of the first n numbers, at most those of a second set, values(place): their sum, and the largest
+/// without its sign.
+template <class T, class Order, class Values>
+ROWNORM_INLINE first_lanes look_at_first(std::size_t n, Values values) {
+  constexpr std::size_t some = (second_lanes<T> + pack_width<T> - 1) / pack_width<T>;
+  lane_set<T> sum, largest;
+  unroll<some>([&](auto p) ROWNORM_LAMBDA {
+    constexpr std::size_t begin = p() * pack_width<T>;
+    const std::size_t left = n > begin ? n - begin : 0;
+    pack<T> v;
+    if (left >= pack_width<T>) v = values(place<T, Order, all>{begin, {}});
+    else v = values(place<T, Order, std::size_t>{begin, left});
+    fold<p(), Order>(sum, v, plus{});
+    fold<p(), Order>(largest, abs(v), larger{});
   });
-  if constexpr (strip<T, K> == packs<T>) {
-    sum_block<T, Order, K, Peaks>(0, n, step, wide);
-  } else {
-    // Strips pass over what is in the cache.
-    constexpr std::size_t block = 4096;
-    for (std::size_t begin = 0; begin < n; begin += block)
-      sum_block<T, Order, K, Peaks>(begin, n - begin < block ? n : begin + block, step, wide);
-  }
-  return total<T, Order, K, Peaks>(wide);
+  return {tree<T, Order>(sum, plus{}), tree<T, Order>(largest, larger{})};
 }
 
 /// a * b + c of scalars: one rounding where the ISA has it, as in the vectors.
