@@ -47,6 +47,24 @@ TYPED_TEST(SameBits, LayerNormWhereverTheRowStands) {
   check_places<TypeParam>([](auto x, auto gamma, auto y) { rn::layer_norm(x, gamma, gamma, y); });
 }
 
+TYPED_TEST(SameBits, PastTheCacheOrThroughIt) {
+  check_places<TypeParam>(
+      [](auto x, auto gamma, auto y) { rn::rms_norm(x, gamma, rn::streaming(y)); });
+  check_places<TypeParam>(
+      [](auto x, auto gamma, auto y) { rn::layer_norm(x, gamma, gamma, rn::streaming(y)); });
+}
+
+TEST(SameBits, OfAMatrixThatIsStreamedForItsSize) {
+  const std::size_t n = 1000, count = rn::detail::streaming_bytes / (n * sizeof(float)) + 1;
+  const matrix<float> x = normals<float>(count, n, 4), gamma = normals<float>(1, n, 5);
+  matrix<float> y(x.rows(), x.cols()), expected(x.rows(), x.cols()), in_place = x;
+  rn::rms_norm(x, rows_of(gamma), y);
+  rn::rms_norm(x, rows_of(gamma), rn::cached(expected));
+  rn::rms_norm(in_place, rows_of(gamma), in_place);
+  EXPECT_TRUE(same_bits(y, expected));
+  EXPECT_TRUE(same_bits(in_place, expected));
+}
+
 TEST(SameBits, RowsThatAreDoneAgainLeaveTheOthersAsTheyAre) {
   const matrix<float> plain = normals<float>(3, 100, 3);
   matrix<float> mixed = plain, y(3, 100), expected(3, 100);

@@ -29,8 +29,8 @@ void checked_layer_norm(const Where& where, const char* function, const X& x,
                 eps, y.scale());
   using A = typename arithmetic<T, X, Residual, Gamma, Beta, Y>::type;
   where.template layer_norm<A>(x.count, x.length, kernel_input(x, residual),
-                               kernel_parameter(gamma), kernel_parameter(beta), y.kernel(), eps,
-                               kernel_column(mean), kernel_column(rstd));
+                               kernel_parameter(gamma), kernel_parameter(beta), y.kernel(x.data),
+                               eps, kernel_column(mean), kernel_column(rstd));
 }
 
 }  // namespace detail

@@ -31,8 +31,8 @@ void checked_rms_norm(const Where& where, const char* function, const X& x,
   if (k != whole_row) checks(function).statistic_length(k, seen("x", x));
   using A = typename arithmetic<T, X, Residual, Gamma, Y>::type;
   where.template rms_norm<A>(x.count, x.length, k != whole_row ? k : x.length,
-                             kernel_input(x, residual), kernel_parameter(gamma), y.kernel(), eps,
-                             kernel_column(rstd));
+                             kernel_input(x, residual), kernel_parameter(gamma), y.kernel(x.data),
+                             eps, kernel_column(rstd));
 }
 
 }  // namespace detail

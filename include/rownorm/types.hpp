@@ -137,6 +137,26 @@ struct quantized {
 template <class Q, class Scale>
 quantized(Q&&, Scale&&) -> quantized<Q, Scale>;
 
+/// y written by stores that pass by the cache: for what is not read again soon. Without a word that
+/// is done for a y of detail::streaming_bytes or more that is not x. Rows that do not begin at a
+/// multiple of a register's bytes, and ISAs without such stores, are written as ever.
+template <class Y>
+struct streaming {
+  Y&& y;
+  constexpr explicit streaming(Y&& y_) noexcept : y(static_cast<Y&&>(y_)) {}
+};
+template <class Y>
+streaming(Y&&) -> streaming<Y>;
+
+/// y written through the cache, however large it is: for what is read again at once.
+template <class Y>
+struct cached {
+  Y&& y;
+  constexpr explicit cached(Y&& y_) noexcept : y(static_cast<Y&&>(y_)) {}
+};
+template <class Y>
+cached(Y&&) -> cached<Y>;
+
 /// What comes first in gated_rms_norm.
 enum class gate_order { norm_first, gate_first };
 inline constexpr gate_order norm_first = gate_order::norm_first;

@@ -86,6 +86,7 @@ template <class S>
 struct from {
   using stored = std::remove_const_t<S>;
   const stored* data;
+  const stored* next = nullptr;  // the row after it, where there is one
   template <class T, class Order, class Count>
   ROWNORM_INLINE pack<T> operator()(place<T, Order, Count> at) const {
     return load(at, data);
@@ -146,7 +147,7 @@ struct input {
   explicit input(const X& x_) : x(x_) {}
   ROWNORM_INLINE auto first(std::size_t i) const { return second(i); }
   ROWNORM_INLINE auto second(std::size_t i) const {
-    return from<typename X::value_type>{row(x, i)};
+    return from<typename X::value_type>{row(x, i), i + 1 < x.count ? row(x, i + 1) : nullptr};
   }
 };
 template <class X, class R>
@@ -175,6 +176,16 @@ struct input_gated {
   }
 };
 
+/// Asks the memory for the row after this one.
+template <class Source, class Place>
+ROWNORM_INLINE void fetch_next(const Source&, Place) {}
+template <class S, class T, class Order, class Count>
+ROWNORM_INLINE void fetch_next(const from<S>& source, place<T, Order, Count> at) {
+  if (source.next != nullptr)
+    for (std::size_t i = 0; i < pack_width<T>; i += 64 / sizeof(S))
+      prefetch(source.next + at.i + i);
+}
+
 template <class Source, class Place>
 ROWNORM_INLINE auto peek(const Source& source, Place at) {
   return source(at);
@@ -188,11 +199,12 @@ ROWNORM_INLINE auto peek(const added<X, R>& source, Place at) {
 // The second half: y = gamma * (x - mu) * r + beta.
 // ---------------------------------------------------------------------------------------------
 
-/// A row that is written as it lies in memory.
+/// A row that is written as it lies in memory; `streaming`: past the cache.
 template <class S>
 struct to {
   using stored = S;
   S* data;
+  bool streaming = false;
   template <class T, class Order, class Count>
   ROWNORM_INLINE void put(place<T, Order, Count> at, pack<T> v) const {
     store(at, data, v);
@@ -234,9 +246,20 @@ struct to_int8_by_peak {
 template <class Y>
 struct output {
   Y y;
-  explicit output(const Y& y_) : y(y_) {}
-  ROWNORM_INLINE auto at_row(std::size_t i) const { return to<typename Y::value_type>{row(y, i)}; }
+  bool streaming;
+  explicit output(const Y& y_, bool streaming_ = false) : y(y_), streaming(streaming_) {}
+  ROWNORM_INLINE auto at_row(std::size_t i) const {
+    auto* const p = row(y, i);
+    return to<typename Y::value_type>{p, streaming && starts_register(p)};
+  }
 };
+/// The end of a kernel's rows: other threads see y before what comes later.
+template <class Y>
+ROWNORM_INLINE void end_rows(const Y&) {}
+template <class Y>
+ROWNORM_INLINE void end_rows(const output<Y>& y) {
+  if (y.streaming) end_past_cache();
+}
 template <class Y>
 struct output_sum {
   Y y;
@@ -263,6 +286,15 @@ inline constexpr bool needs_peak = false;
 template <class S>
 inline constexpr bool needs_peak<to_int8_by_peak<S>> = true;
 
+template <class Y>
+ROWNORM_INLINE bool may_stream(const Y&) {
+  return false;
+}
+template <class S>
+ROWNORM_INLINE bool may_stream(const to<S>& y) {
+  return y.streaming;
+}
+
 /// gamma * z + beta, where they are; X is the type that after_rounding rounds z to.
 template <class X, class T, class Order, class Count, class Gamma, class Beta>
 ROWNORM_INLINE pack<T> scale_and_shift(place<T, Order, Count> at, pack<T> z, const Gamma& gamma,
@@ -278,16 +310,22 @@ ROWNORM_INLINE pack<T> scale_and_shift(place<T, Order, Count> at, pack<T> z, con
 template <class T>
 inline constexpr double least_peak = std::is_same_v<T, float> ? 0x1p-120 : 0x1p-1010;
 
-/// normalized(place) is (x - mu) * r there, read from a row of storage X; `peak`: the largest of
-/// |y|, below 0 where the first half did not find it.
-template <class T, class X, class Gamma, class Beta, class Y, class Normalized>
-ROWNORM_INLINE void apply(std::size_t n, const Gamma& gamma, const Beta& beta, const Y& y,
-                          Normalized normalized, [[maybe_unused]] double peak = -1) {
+/// normalized(place) is (x - mu) * r there; `peak`: the largest of |y|, below 0 where the first
+/// half did not find it.
+template <class T, class Source, class Gamma, class Beta, class Y, class Normalized>
+ROWNORM_INLINE void apply(std::size_t n, const Source& x, const Gamma& gamma, const Beta& beta,
+                          const Y& y, Normalized normalized, [[maybe_unused]] double peak = -1) {
+  using X = typename Source::stored;
   using order = order_for<T, X, typename Gamma::stored, typename Beta::stored, typename Y::stored>;
   const auto result = [&](auto at) ROWNORM_LAMBDA {
     return scale_and_shift<X>(at, normalized(at), gamma, beta);
   };
   if constexpr (!needs_peak<Y>) {
+    if (may_stream(y))
+      return each<T, order>(n, [&](auto at) ROWNORM_LAMBDA {
+        fetch_next(x, at);
+        y.put(streamed(at), result(at));
+      });
     each<T, order>(n, [&](auto at) ROWNORM_LAMBDA { y.put(at, result(at)); });
   } else {
     if (peak < 0)
@@ -379,12 +417,12 @@ ROWNORM_INLINE totals<2> squares_and_peak(std::size_t n, const Source& x, const 
   });
 }
 
-template <class T, class X, class Source, class Gamma, class Y>
+template <class T, class Source, class Gamma, class Y>
 ROWNORM_INLINE void apply_scale(std::size_t n, const Source& x, double r, const Gamma& gamma,
                                 const Y& y, double peak = -1) {
   const pack<T> factor = splat(static_cast<T>(r));
-  apply<T, X>(
-      n, gamma, no_parameter{}, y, [&](auto at) ROWNORM_LAMBDA { return x(at) * factor; }, peak);
+  apply<T>(
+      n, x, gamma, no_parameter{}, y, [&](auto at) ROWNORM_LAMBDA { return x(at) * factor; }, peak);
 }
 
 template <class T, class Source, class Gamma, class Y>
@@ -431,7 +469,7 @@ ROWNORM_INLINE double rms_norm_second(std::size_t n, std::size_t k, const Source
     if (!ROWNORM_LIKELY(usable<T>(found.squares, eps)))
       return rms_norm_row_again<T>(n, k, x, gamma, y, eps, found.squares);
   const double r = reciprocal_root(found.squares / static_cast<double>(k), eps);
-  apply_scale<T, X>(n, x, r, gamma, y, found.largest * r);
+  apply_scale<T>(n, x, r, gamma, y, found.largest * r);
   return r;
 }
 
@@ -446,7 +484,7 @@ ROWNORM_COLD double rms_norm_row_again(std::size_t n, std::size_t k, const Sourc
     const scaled<Source> source{x, scale_for(sum, 0, eps)};
     const double square = sum_of_squares<T>(k, source) / static_cast<double>(k);
     const double r = scaled_factor(source.scale, square, eps);
-    apply_scale<T, double>(n, source, r, gamma, y);
+    apply_scale<T>(n, source, r, gamma, y);
     return r * source.scale;
   }
 }
@@ -467,6 +505,7 @@ ROWNORM_INLINE void rms_norm(std::size_t begin, std::size_t end, std::size_t n, 
         rstd.set(i,
                  rms_norm_second<T>(n, k, x.second(i), gamma.at_row(i), y.at_row(i), eps, found));
       });
+  end_rows(y);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -552,15 +591,15 @@ ROWNORM_INLINE moments<T> find_moments(std::size_t n, const First& first, const 
       [&](T shift) ROWNORM_LAMBDA { return sums_around(shift, n, x); }));
 }
 
-template <class T, class X, class Source, class Gamma, class Beta, class Y>
+template <class T, class Source, class Gamma, class Beta, class Y>
 ROWNORM_INLINE void apply_centred(std::size_t n, const Source& x, const moments<T>& m, double r,
                                   const Gamma& gamma, const Beta& beta, const Y& y) {
   // The mean is taken off in two steps, so that the T next to it does no harm: x - mean is exact
   // near the mean, and the rest comes in with the product's rounding.
   const pack<T> mean = splat(m.mean), factor = splat(static_cast<T>(r));
   const pack<T> rest = splat(static_cast<T>(-m.rest * r));
-  apply<T, X>(n, gamma, beta, y,
-              [&](auto at) ROWNORM_LAMBDA { return fma(x(at) - mean, factor, rest); });
+  apply<T>(n, x, gamma, beta, y,
+           [&](auto at) ROWNORM_LAMBDA { return fma(x(at) - mean, factor, rest); });
 }
 
 /// Whether the factor of a row can be had from these moments in T.
@@ -589,7 +628,7 @@ ROWNORM_INLINE mean_and_rstd layer_norm_second(std::size_t n, const Source& x, c
     if (!ROWNORM_LIKELY(usable(m, eps)))
       return layer_norm_row_again<T>(n, x, gamma, beta, y, eps, m);
   const double r = reciprocal_root(m.variance, eps);
-  apply_centred<T, X>(n, x, m, r, gamma, beta, y);
+  apply_centred<T>(n, x, m, r, gamma, beta, y);
   return {static_cast<double>(m.mean) + m.rest, r};
 }
 
@@ -604,7 +643,7 @@ ROWNORM_COLD mean_and_rstd layer_norm_row_again(std::size_t n, const Source& x, 
     const scaled<Source> source{x, scale_for(first.variance, first.mean, eps)};
     const moments<T> m = find_moments<T>(n, source, source);
     const double r = scaled_factor(source.scale, m.variance, eps);
-    apply_centred<T, double>(n, source, m, r, gamma, beta, y);
+    apply_centred<T>(n, source, m, r, gamma, beta, y);
     // Of equal numbers eps alone is left, which times scale^2 may be 0.
     return {(m.mean + m.rest) / source.scale,
             m.variance == 0 ? reciprocal_root(0, eps) : r * source.scale};
@@ -626,6 +665,7 @@ ROWNORM_INLINE void layer_norm(std::size_t begin, std::size_t end, std::size_t n
         mean.set(i, s.mean);
         rstd.set(i, s.rstd);
       });
+  end_rows(y);
 }
 
 // ---------------------------------------------------------------------------------------------

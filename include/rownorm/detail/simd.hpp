@@ -220,12 +220,23 @@ ROWNORM_INLINE void unroll(F f) {
 // ---------------------------------------------------------------------------------------------
 
 struct all {};
+/// all, by stores that pass by the cache; memory begins at a multiple of register_bytes.
+struct past_cache {};
+template <class Count>
+inline constexpr bool whole = std::is_same_v<Count, all> || std::is_same_v<Count, past_cache>;
+inline constexpr std::size_t register_bytes = sizeof(batch<float>);
 
-ROWNORM_INLINE all first_part(all, std::size_t) {
-  return {};
+ROWNORM_INLINE all first_part(all n, std::size_t) {
+  return n;
 }
-ROWNORM_INLINE all second_part(all, std::size_t) {
-  return {};
+ROWNORM_INLINE all second_part(all n, std::size_t) {
+  return n;
+}
+ROWNORM_INLINE past_cache first_part(past_cache n, std::size_t) {
+  return n;
+}
+ROWNORM_INLINE past_cache second_part(past_cache n, std::size_t) {
+  return n;
 }
 ROWNORM_INLINE std::size_t first_part(std::size_t n, std::size_t most) {
   return n < most ? n : most;
@@ -280,6 +291,31 @@ ROWNORM_INLINE batch<T> load_batch(const T* p, all) {
 template <class T>
 ROWNORM_INLINE void store_batch(T* p, batch<T> v, all) {
   store_batch(p, v);
+}
+/// A register's bytes past the cache, where the ISA can.
+ROWNORM_INLINE void store_words(void* p, words w, past_cache) {
+#if defined(ROWNORM_AVX512)
+  _mm512_stream_si512(static_cast<__m512i*>(p), w);
+#elif defined(ROWNORM_AVX2)
+  _mm256_stream_si256(static_cast<__m256i*>(p), w);
+#elif defined(ROWNORM_SSE2)
+  _mm_stream_si128(static_cast<__m128i*>(p), w);
+#else
+  store_words(p, w);
+#endif
+}
+ROWNORM_INLINE void store_words(void* p, words w, all) {
+  store_words(p, w);
+}
+template <class T>
+ROWNORM_INLINE void store_batch(T* p, batch<T> v, past_cache n) {
+  store_words(p, as<std::uint32_t>(v), n);
+}
+/// After stores past the cache: what comes later is seen later by other threads too.
+ROWNORM_INLINE void end_past_cache() {
+#if defined(ROWNORM_AVX512) || defined(ROWNORM_AVX2) || defined(ROWNORM_SSE2)
+  _mm_sfence();
+#endif
 }
 
 #if defined(ROWNORM_AVX512)
@@ -381,6 +417,20 @@ ROWNORM_INLINE void store_halves(S* p, words w, all) {
 #endif
 }
 template <class S>
+ROWNORM_INLINE void store_halves(S* p, words w, past_cache) {
+#if defined(ROWNORM_AVX512)
+  void* to = p;
+  _mm256_stream_si256(static_cast<__m256i*>(to), _mm512_cvtepi32_epi16(w));
+#elif defined(ROWNORM_AVX2)
+  void* to = p;
+  const __m256i v = w;
+  _mm_stream_si128(static_cast<__m128i*>(to),
+                   _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1)));
+#else
+  store_halves(p, w, all{});
+#endif
+}
+template <class S>
 ROWNORM_INLINE void store_halves(S* p, words w, std::size_t n) {
 #if defined(ROWNORM_AVX512)
   _mm256_mask_storeu_epi16(p, static_cast<__mmask16>(mask_bits(n)), _mm512_cvtepi32_epi16(w));
@@ -474,17 +524,19 @@ ROWNORM_INLINE void store_floats(S* p, batch<float> v, Count n) {
   if constexpr (std::is_same_v<S, float>) {
     store_batch(p, v, n);
 #if defined(ROWNORM_AVX512)
-  } else if constexpr (std::is_same_v<S, float16> && std::is_same_v<Count, all>) {
+  } else if constexpr (std::is_same_v<S, float16> && whole<Count>) {
     void* to = p;
-    _mm256_storeu_si256(static_cast<__m256i*>(to),
-                        _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    const __m256i h = _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    if constexpr (std::is_same_v<Count, all>) _mm256_storeu_si256(static_cast<__m256i*>(to), h);
+    else _mm256_stream_si256(static_cast<__m256i*>(to), h);
 #elif defined(ROWNORM_AVX2) && defined(__F16C__)
-  } else if constexpr (std::is_same_v<S, float16> && std::is_same_v<Count, all>) {
+  } else if constexpr (std::is_same_v<S, float16> && whole<Count>) {
     void* to = p;
-    _mm_storeu_si128(static_cast<__m128i*>(to),
-                     _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    const __m128i h = _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    if constexpr (std::is_same_v<Count, all>) _mm_storeu_si128(static_cast<__m128i*>(to), h);
+    else _mm_stream_si128(static_cast<__m128i*>(to), h);
 #elif defined(ROWNORM_NEON)
-  } else if constexpr (std::is_same_v<S, float16> && std::is_same_v<Count, all>) {
+  } else if constexpr (std::is_same_v<S, float16> && whole<Count>) {
     void* to = p;
     vst1_u8(static_cast<std::uint8_t*>(to), vreinterpret_u8_f16(vcvt_f16_f32(v)));
 #endif
@@ -770,8 +822,8 @@ ROWNORM_INLINE void store(place<T, Order, Count> at, S* row, pack<T> v) {
     static_assert(std::is_same_v<S, bfloat16>, "even_odd is for bfloat16 alone");
     const words w = (round_upper_half(as<std::uint32_t>(v.a)) >> 16) |
                     (round_upper_half(as<std::uint32_t>(v.b)) & words(0xffff0000u));
-    if constexpr (std::is_same_v<Count, all>) {
-      store_words(p, w);
+    if constexpr (whole<Count>) {
+      store_words(p, w, at.n);
     } else {
 #if defined(ROWNORM_AVX512)
       _mm512_mask_storeu_epi16(p, mask_bits(at.n), w);
@@ -782,6 +834,19 @@ ROWNORM_INLINE void store(place<T, Order, Count> at, S* row, pack<T> v) {
 #endif
     }
   }
+}
+
+/// The same place, for a store past the cache.
+template <class T, class Order>
+ROWNORM_INLINE place<T, Order, past_cache> streamed(place<T, Order, all> at) {
+  return {at.i, {}};
+}
+template <class T, class Order>
+ROWNORM_INLINE place<T, Order, std::size_t> streamed(place<T, Order, std::size_t> at) {
+  return at;
+}
+ROWNORM_INLINE bool starts_register(const void* p) {
+  return reinterpret_cast<std::uintptr_t>(p) % register_bytes == 0;
 }
 
 /// v as it is where the place is a whole pack; zeros beyond the end of the row elsewhere.
