@@ -48,6 +48,18 @@ inline void register_benchmark(op what, type t, shape s, role part) {
   });
 }
 
+/// The calls of training and of models: the whole calls, what stands beside them, and their limits,
+/// on a few shapes.
+inline void register_fused(const std::vector<op>& which, type t, shape s) {
+  const bool few = s.length == 4096 || (s.rows == 512 && s.length == 768) || s.rows == 8192;
+  if (!few) return;
+  for (const op what : which)
+    for (const role part :
+         {role::rownorm, role::beside, role::copy, role::first_half, role::second_half})
+      if (backward(what) || (part != role::first_half && part != role::second_half))
+        register_benchmark(what, t, s, part);
+}
+
 /// For each shape and type what `add` registers, then run as the command line says.
 template <class Add>
 int run_benchmarks(int argc, char** argv, Add add) try {
