@@ -112,16 +112,19 @@ contenders backward_halves(const problem& p, op what) {
       })};
 }
 
-/// A contender after which y holds right(i), bit by bit.
+/// A contender after which the answer's row i holds right(place in x), bit by bit.
 template <class S, class F, class Right>
 contender mover(const char* called, const problem& p, op what, F f, Right right) {
   const auto error = [&p, what, f, right] {
     p.forget_result(what);
     f();
-    for (std::size_t i = 0; i < p.rows * p.length; ++i) {
-      const S expected = right(i);
-      if (std::memcmp(&expected, p.y<S>() + i, sizeof expected) != 0) return 1.0;
-    }
+    const auto* const y = static_cast<const S*>(p.places(what).y);
+    for (std::size_t i = 0; i < p.rows; ++i)
+      for (std::size_t j = 0; j < p.length; ++j) {
+        const S expected = right(i * p.length + j);
+        const std::size_t at = what == op::rms_heads ? p.place_of_head(i) : i * p.length;
+        if (std::memcmp(&expected, y + at + j, sizeof expected) != 0) return 1.0;
+      }
     return 0.0;
   };
   return {called, role::copy, what, repeated(f), error, 0};
@@ -129,9 +132,20 @@ contender mover(const char* called, const problem& p, op what, F f, Right right)
 
 template <class S>
 contender copy(const problem& p, op what) {
+  const auto from_x = [x = p.x<S>()](std::size_t i) { return x[i]; };
+  if (what != op::rms_heads)
+    return mover<S>(
+        "memcpy", p, what, [&p] { std::memcpy(p.y<std::byte>(), p.x<std::byte>(), p.bytes()); },
+        from_x);
   return mover<S>(
-      "memcpy", p, what, [&p] { std::memcpy(p.y<std::byte>(), p.x<std::byte>(), p.bytes()); },
-      [x = p.x<S>()](std::size_t i) { return x[i]; });
+      "memcpy of each token's heads", p, what,
+      [&p] {
+        const std::size_t together = p.packed.heads * p.length * sizeof(S);
+        for (std::size_t i = 0; i < p.rows; i += p.packed.heads)
+          std::memcpy(static_cast<void*>(p.packed_y<S>() + p.place_of_head(i)),
+                      p.packed_x<S>() + p.place_of_head(i), together);
+      },
+      from_x);
 }
 
 /// The bare loop that moves as many matrices as the backward pass, or the add.
