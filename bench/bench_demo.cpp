@@ -18,9 +18,9 @@ int main() try {
   for (const type t : {type::f32, type::bf16})
     for (const shape s : {shape{1, 128}, shape{1, 4096}, shape{16, 4096}, shape{512, 768},
                           shape{256, 4096}, shape{4096, 4096}, shape{8192, 128}}) {
-      const problem p(t, s);
+      const problem p(t, s, {op::rms_norm, op::layer_norm});
       std::vector<contender> all;
-      for (const op what : ops)
+      for (const op what : norms)
         for (const contender& c : own(p, what))
           if (c.part == role::rownorm || c.part == role::reduction ||
               (c.part == role::copy && what == op::rms_norm))

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // layer_norm: the whole call, its reduction alone (mean and centred squares), memcpy and the bare
-// loops; beside them rms_norm and its one sum.
+// loops; beside them rms_norm and its one sum. layer_norm_backward and add_layer_norm with their
+// limits.
 #include "google_benchmark.hpp"
 
 int main(int argc, char** argv) {
@@ -12,5 +13,6 @@ int main(int argc, char** argv) {
     }
     for (const role part : {role::copy, role::first_half, role::second_half})
       register_benchmark(op::layer_norm, t, s, part);
+    register_fused({op::layer_backward, op::add_layer}, t, s);
   });
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The table: rownorm beside memcpy, the bare loops and the peers, for each shape, type and norm.
+// The table: rownorm beside memcpy, the bare loops and the peers, for each shape, type and op.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
@@ -106,7 +106,7 @@ void print_row(const std::vector<std::string>& cells, const std::vector<std::siz
   std::fflush(stdout);
 }
 
-/// One line for a norm on a shape: columns, then what stands there.
+/// One line for an op on a shape: columns, then what stands there.
 using line = std::vector<std::pair<std::string, std::string>>;
 
 line table_line(const std::vector<result>& all, const problem& p, op what,
@@ -116,18 +116,20 @@ line table_line(const std::vector<result>& all, const problem& p, op what,
     return than ? times(ratio(r->ns, than->ns)) : "-";
   };
   const result* const own = find(all, what, role::rownorm);
+  const result* const beside = find(all, what, role::beside);
   const result* const copy = find(all, what, role::copy);
   const result* const first = find(all, what, role::first_half);
   const result* const second = find(all, what, role::second_half);
 
   line cells{{"shape", name(shape{p.rows, p.length})},
              {"type", name(p.numbers)},
-             {"norm", name(what)},
+             {"op", name(what)},
              {"rownorm", time_of(own)},
              {"reduction", time_of(find(all, what, role::reduction))},
-             {"memcpy", time_of(copy)},
+             {"copy", time_of(copy)},
              {"bare 1st", time_of(first)},
-             {"bare 2nd", time_of(second)}};
+             {"bare 2nd", time_of(second)},
+             {"beside", time_of(beside)}};
   const result* best = nullptr;
   for (const std::string& called : peer_names) {
     const result* peer = nullptr;
@@ -142,8 +144,9 @@ line table_line(const std::vector<result>& all, const problem& p, op what,
     for (std::size_t i = 0; i < both.size(); ++i) both[i] += second->ns[i];
     to_loops = times(ratio(own->ns, both));
   }
-  cells.push_back({"/memcpy", to(own, copy)});
+  cells.push_back({"/copy", to(own, copy)});
   cells.push_back({"/bare loops", to_loops});
+  cells.push_back({"/beside", to(own, beside)});
   if (!peer_names.empty()) {
     cells.push_back({"/best peer", to(own, best)});
     cells.push_back({"best peer", best ? best->of.name : "-"});
@@ -171,7 +174,7 @@ void run(const settings& s) {
   // Who takes part: seen on a small problem of each type.
   std::vector<std::string> peer_names;
   for (const type t : bench::types) {
-    const problem p(t, {1, 64});
+    const problem p(t, {1, 64}, which);
     for (const contender& c : contenders(p, which, s.with_peers))
       if (c.part == role::peer && !std::count(peer_names.begin(), peer_names.end(), c.name))
         peer_names.push_back(c.name);
@@ -195,7 +198,7 @@ void run(const settings& s) {
   for (const type t : bench::types) {
     if (!std::count(s.types.begin(), s.types.end(), name(t))) continue;
     for (const shape size : shapes) {
-      const problem p(t, size);
+      const problem p(t, size, which);
       const std::vector<result> all = measure(contenders(p, which, s.with_peers), p, how_long);
       for (const op what : which) {
         const line cells = table_line(all, p, what, peer_names);
@@ -207,7 +210,8 @@ void run(const settings& s) {
         if (widths.empty()) {
           std::vector<std::string> rule;
           for (const std::string& h : head) widths.push_back(std::max<std::size_t>(h.size(), 7));
-          widths[0] = widths[2] = 10;
+          widths[0] = 11;
+          widths[2] = 14;
           widths.back() = s.with_peers ? 22 : widths.back();
           for (const std::size_t w : widths) rule.push_back(std::string(w - 1, '-') + ":");
           print_row(head, widths);
@@ -251,9 +255,11 @@ int main(int argc, char** argv) {
   const auto* type_option = app.add_option("--types", s.types, "Of bf16, float, fp16, double")
                                 ->delimiter(',')
                                 ->check(CLI::IsMember({"bf16", "float", "fp16", "double"}));
-  app.add_option("--ops", s.ops, "Of rms_norm, layer_norm")
+  std::vector<std::string> op_names;
+  for (const op o : bench::ops) op_names.push_back(name(o));
+  app.add_option("--ops", s.ops, "Which; without it rms_norm and layer_norm")
       ->delimiter(',')
-      ->check(CLI::IsMember({"rms_norm", "layer_norm"}));
+      ->check(CLI::IsMember(op_names));
   app.add_flag("--quick", s.quick, "Few shapes, bf16 and float, few rounds: under 20 s");
   app.add_flag("--no-peers", no_peers, "Only rownorm and its limits");
   app.add_option("--csv", s.csv, "Also write every figure to this file");

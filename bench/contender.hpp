@@ -13,8 +13,10 @@
 namespace bench {
 
 /// rownorm: the whole call. reduction: its first half alone. first_half, second_half: the bare
-/// loops that do no more than that half. copy: memcpy from x to y. peer: another's whole call.
-enum class role { rownorm, reduction, first_half, second_half, copy, peer };
+/// loops that do no more than that half. copy: memcpy from x to y, or a bare loop that reads and
+/// writes as many matrices as the call. beside: another call of rownorm's, to compare with. peer:
+/// another's whole call.
+enum class role { rownorm, reduction, first_half, second_half, copy, beside, peer };
 
 std::string name(role r);
 
@@ -45,21 +47,22 @@ std::function<void(std::size_t)> repeated(F f) {
   };
 }
 
-/// A peer's whole call f; result() says where its answer lies. Its float sums may be off by what
+/// A peer's whole call f; result() is the answer. Its float sums may be off by what
 /// plain summation costs, and its 16-bit numbers rounded more than once.
 template <class F, class Result>
 contender peer(std::string called, const problem& p, op what, F f, Result result) {
   const bool sixteen = p.numbers == type::bf16 || p.numbers == type::f16;
+  const double tolerance = what == op::rms_int8 ? 1 : sixteen ? 4 : 5000;
   const auto error = [&p, what, f, result]() mutable {
-    p.forget_result();
+    p.forget_result(what);
     f();
     return p.error(what, result());
   };
-  return {std::move(called), role::peer, what, repeated(f), error, sixteen ? 4.0 : 5000.0};
+  return {std::move(called), role::peer, what, repeated(f), error, tolerance};
 }
 template <class F>
 contender peer(std::string called, const problem& p, op what, F f) {
-  return peer(std::move(called), p, what, f, [&p] { return p.y<std::byte>(); });
+  return peer(std::move(called), p, what, f, [&p, what] { return p.places(what); });
 }
 
 /// rownorm, its reduction, memcpy and the bare loops. p must outlive what is given back.

@@ -5,20 +5,33 @@
 
 #include <Eigen/Core>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 namespace bench {
 
-enum class op { rms_norm, layer_norm };
+enum class op {
+  rms_norm,
+  layer_norm,
+  rms_backward,
+  layer_backward,
+  add_rms,
+  add_layer,
+  rms_int8,
+  rms_heads
+};
 enum class type { f32, f64, bf16, f16 };
 
 struct shape {
   std::size_t rows, length;
 };
 
-inline constexpr op ops[] = {op::rms_norm, op::layer_norm};
+inline constexpr op norms[] = {op::rms_norm, op::layer_norm};
+inline constexpr op ops[] = {op::rms_norm, op::layer_norm, op::rms_backward, op::layer_backward,
+                             op::add_rms,  op::add_layer,  op::rms_int8,     op::rms_heads};
 inline constexpr type types[] = {type::bf16, type::f32, type::f16, type::f64};
 
 std::string name(op o);
@@ -40,27 +53,75 @@ auto with_type(type t, F f) {
   }
 }
 
-inline double epsilon(op o) {
-  return o == op::rms_norm ? 1e-6 : 1e-5;
+/// Of LayerNorm, which has a mean and a beta.
+inline bool centred(op o) {
+  return o == op::layer_norm || o == op::layer_backward || o == op::add_layer;
 }
+inline bool backward(op o) {
+  return o == op::rms_backward || o == op::layer_backward;
+}
+inline bool adds(op o) {
+  return o == op::add_rms || o == op::add_layer;
+}
+inline double epsilon(op o) {
+  return centred(o) ? 1e-5 : 1e-6;
+}
+
+/// The type of the arithmetic on numbers of S; gradients of gamma and beta, and scales, have it.
+template <class S>
+using real = std::conditional_t<std::is_same_v<S, double>, double, float>;
 
 /// A row's statistics: of RMSNorm (mean 0) or LayerNorm. rstd has eps under its root, variance not.
 struct statistic {
   long double mean, variance, rstd;
 };
 
+/// What the backward pass takes from a row: with g = gamma * dy and h = (x - mean) * rstd, the
+/// means of g * h and of g, each beside the mean of its absolute numbers.
+struct slope {
+  long double of_h, size_of_h, of_one, size_of_one;
+};
+
+/// A column's gradients, of gamma (the sum of dy * h) and of beta (the sum of dy), each beside the
+/// sum of its absolute numbers.
+struct gradient {
+  long double gamma, size_of_gamma, beta, size_of_beta;
+};
+
+/// Where a contender leaves its answer. y: the rows, or dx, or int8 numbers.
+struct answer {
+  const void* y;
+  const void* residual;
+  const void* dgamma;
+  const void* dbeta;
+  const void* scales;
+};
+
+/// Rows inside packed QKV rows: the query heads of a token lie side by side, its keys and values (a
+/// quarter as many heads each) come after them.
+struct packing {
+  std::size_t heads, token_stride;
+};
+
 /// The arrays of a problem, each at an offset of its own in a 4 KiB page: a load waits for an
 /// earlier store at the same offset, as if it were the same address.
 class problem {
  public:
-  problem(type t, shape s);
+  /// Has the arrays that `which` need.
+  problem(type t, shape s, const std::vector<op>& which);
 
   const type numbers;
   const std::size_t rows, length;
+  const packing packed;
 
+  // What is read: x and dy of `rows` rows (dy: the residual before an add), gamma and beta.
   template <class S>
   const S* x() const {
     return reinterpret_cast<const S*>(x_.data);
+  }
+  template <class S>
+  const S* dy() const {
+    return reinterpret_cast<const S*>(dy_.data);
   }
   template <class S>
   const S* gamma() const {
@@ -70,19 +131,60 @@ class problem {
   const S* beta() const {
     return reinterpret_cast<const S*>(beta_.data);
   }
+  /// The rows of x inside packed rows.
+  template <class S>
+  const S* packed_x() const {
+    return reinterpret_cast<const S*>(packed_x_.data);
+  }
+
+  // What is written; the residual and the gradients are added to.
   template <class S>
   S* y() const {
     return reinterpret_cast<S*>(y_.data);
   }
-  std::size_t bytes() const;   // of x, and of y
-  void forget_result() const;  // y becomes NaN
+  template <class S>
+  S* packed_y() const {
+    return reinterpret_cast<S*>(packed_y_.data);
+  }
+  template <class S>
+  S* residual() const {
+    return reinterpret_cast<S*>(residual_.data);
+  }
+  template <class A>
+  A* dgamma() const {
+    return reinterpret_cast<A*>(dgamma_.data);
+  }
+  template <class A>
+  A* dbeta() const {
+    return reinterpret_cast<A*>(dbeta_.data);
+  }
+  std::int8_t* int8() const { return reinterpret_cast<std::int8_t*>(int8_.data); }
+  template <class A>
+  A* scales() const {
+    return reinterpret_cast<A*>(scales_.data);
+  }
 
-  /// One per row, by the formula in long double; kept after the first question.
+  std::size_t bytes() const;  // of x, and of y
+  std::size_t packed_bytes() const;
+  /// Where row i begins in a packed array, counted in numbers.
+  std::size_t place_of_head(std::size_t i) const;
+
+  /// The arrays above, where the answer of o belongs.
+  answer places(op o) const;
+  /// What is written becomes NaN, gradients zero, the residual what it is before the add.
+  void forget_result(op o) const;
+
+  // One per row (with an add: of the residual after it) or column, by the formulas in long double;
+  // kept after the first question.
   const std::vector<statistic>& statistics(op o) const;
+  const std::vector<slope>& slopes(op o) const;
+  const std::vector<gradient>& gradients(op o) const;
 
-  /// The largest error of y in steps of the type at 1 (2^-23 for float): relative, and for
-  /// LayerNorm relative to the largest of |y|, |gamma| and |beta|. Infinite where a number is NaN.
-  double error(op o, const void* y) const;
+  /// The largest error of an answer in steps of the type at 1 (2^-23 for float), relative to the
+  /// exact number, or to what would be there if nothing cancelled: for LayerNorm |gamma| and |beta|
+  /// where these are larger; for gradients the sum of their absolute terms. For int8: of q * scale,
+  /// in steps of int8, exact scales. Infinite where a number is NaN.
+  double error(op o, const answer& a) const;
 
  private:
   struct buffer {
@@ -90,8 +192,22 @@ class problem {
     std::unique_ptr<std::byte[]> memory;
     std::byte* data;
   };
-  buffer x_, gamma_, beta_, y_;
-  mutable std::vector<statistic> statistics_[2];
+  template <class S>
+  void find_statistics(op o) const;
+  template <class S>
+  void find_slopes(op o) const;
+  template <class S>
+  double rows_error(op o, const answer& a) const;
+  template <class S>
+  double gradient_error(op o, const answer& a) const;
+  template <class S>
+  double int8_error(op o, const answer& a) const;
+
+  buffer x_, gamma_, beta_, y_, dy_, residual_, dgamma_, dbeta_, int8_, scales_, packed_x_,
+      packed_y_;
+  mutable std::vector<statistic> statistics_[4];
+  mutable std::vector<slope> slopes_[2];
+  mutable std::vector<gradient> gradients_[2];
 };
 
 }  // namespace bench
