@@ -80,9 +80,9 @@ void checked_layer_norm_backward(const Where& where, const char* function, const
                   seen("rstd", statistics.rstd())},
                  statistics.eps());
   using A = typename arithmetic<T, DY, X, Gamma, DX>::type;
-  where.template layer_norm_backward<A>(x.count, x.length, input(dy), input(x),
-                                        kernel_parameter(gamma), Output(dx), dgamma, dbeta,
-                                        statistics.kernel());
+  where.template layer_norm_backward<A>(
+      x.count, x.length, input(dy), input(x), kernel_parameter(gamma),
+      Output(dx, streams_by_size(dx, dy.data, x.data)), dgamma, dbeta, statistics.kernel());
 }
 
 }  // namespace detail

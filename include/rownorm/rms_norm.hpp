@@ -132,9 +132,9 @@ void checked_rms_norm_backward(const Where& where, const char* function, const c
                   seen("rstd", statistics.rstd())},
                  statistics.eps());
   using A = typename arithmetic<T, DY, X, Gamma, DX>::type;
-  where.template rms_norm_backward<A>(x.count, x.length, input(dy), input(x),
-                                      kernel_parameter(gamma), Output(dx), dgamma,
-                                      statistics.kernel());
+  where.template rms_norm_backward<A>(
+      x.count, x.length, input(dy), input(x), kernel_parameter(gamma),
+      Output(dx, streams_by_size(dx, dy.data, x.data)), dgamma, statistics.kernel());
 }
 
 }  // namespace detail

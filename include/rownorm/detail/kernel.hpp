@@ -263,7 +263,7 @@ ROWNORM_INLINE void end_rows(const output<Y>& y) {
 template <class Y>
 struct output_sum {
   Y y;
-  explicit output_sum(const Y& y_) : y(y_) {}
+  explicit output_sum(const Y& y_, bool = false) : y(y_) {}  // what is read stays in the cache
   ROWNORM_INLINE auto at_row(std::size_t i) const {
     return to_sum<typename Y::value_type>{row(y, i)};
   }
@@ -286,13 +286,21 @@ inline constexpr bool needs_peak = false;
 template <class S>
 inline constexpr bool needs_peak<to_int8_by_peak<S>> = true;
 
-template <class Y>
-ROWNORM_INLINE bool may_stream(const Y&) {
-  return false;
+/// y takes value(place), all along a row of n numbers. Past the cache the next row of each source
+/// is asked for meanwhile.
+template <class T, class Order, class Y, class Value, class... Sources>
+ROWNORM_INLINE void write_row(std::size_t n, const Y& y, Value value, const Sources&...) {
+  each<T, Order>(n, [&](auto at) ROWNORM_LAMBDA { y.put(at, value(at)); });
 }
-template <class S>
-ROWNORM_INLINE bool may_stream(const to<S>& y) {
-  return y.streaming;
+template <class T, class Order, class S, class Value, class... Sources>
+ROWNORM_INLINE void write_row(std::size_t n, const to<S>& y, Value value,
+                              const Sources&... sources) {
+  if (y.streaming)
+    each<T, Order>(n, [&](auto at) ROWNORM_LAMBDA {
+      (fetch_next(sources, at), ...);
+      y.put(streamed(at), value(at));
+    });
+  else each<T, Order>(n, [&](auto at) ROWNORM_LAMBDA { y.put(at, value(at)); });
 }
 
 /// gamma * z + beta, where they are; X is the type that after_rounding rounds z to.
@@ -321,12 +329,7 @@ ROWNORM_INLINE void apply(std::size_t n, const Source& x, const Gamma& gamma, co
     return scale_and_shift<X>(at, normalized(at), gamma, beta);
   };
   if constexpr (!needs_peak<Y>) {
-    if (may_stream(y))
-      return each<T, order>(n, [&](auto at) ROWNORM_LAMBDA {
-        fetch_next(x, at);
-        y.put(streamed(at), result(at));
-      });
-    each<T, order>(n, [&](auto at) ROWNORM_LAMBDA { y.put(at, result(at)); });
+    write_row<T, order>(n, y, result, x);
   } else {
     if (peak < 0)
       peak = sum<T, in_order, 1, 1>(n, [&](auto at, pack<T>& m) ROWNORM_LAMBDA {
@@ -802,15 +805,16 @@ ROWNORM_INLINE void apply_gradient(std::size_t n, const DY& dy, const Source& x,
   const pack<T> r = splat(static_cast<T>(f.r)), scale = splat(static_cast<T>(f.scale));
   const pack<T> slope = splat(static_cast<T>(-f.slope)), shift = splat(static_cast<T>(-f.shift));
   const pack<T> mean = splat(f.mean), rest = splat(static_cast<T>(-f.rest * f.r));
-  each<T, order>(n, [&](auto at) ROWNORM_LAMBDA {
+  const auto gradient = [&](auto at) ROWNORM_LAMBDA {
     const pack<T> v = dy(at);
     const pack<T> h = Centred ? fma(x(at) - mean, r, rest) : x(at) * r;
     const pack<T> g = Centred ? times_gamma_plus(at, v, gamma, shift) : times_gamma(at, v, gamma);
     const pack<T> d = fma(h, slope, g) * r;
-    dx.put(at, is_scaled<Source> ? d * scale : d);
     dgamma.add(at, v, h);
     dbeta.add(at, v);
-  });
+    return is_scaled<Source> ? d * scale : d;
+  };
+  write_row<T, order>(n, dx, gradient, dy, x);
 }
 
 /// The sums of x^2 and of g * x.
@@ -890,6 +894,7 @@ void rms_norm_backward(std::size_t begin, std::size_t end, std::size_t n, const 
                                  dgamma.at_row(i), statistics.at_row(i));
       },
       dgamma);
+  end_rows(dx);
 }
 
 /// The sums of d = x - shift, d^2, g and g * d.
@@ -990,6 +995,7 @@ void layer_norm_backward(std::size_t begin, std::size_t end, std::size_t n, cons
                                    dgamma.at_row(i), dbeta.at_row(i), statistics.at_row(i));
       },
       dgamma, dbeta);
+  end_rows(dx);
 }
 
 }  // namespace detail

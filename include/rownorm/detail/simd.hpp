@@ -549,6 +549,22 @@ ROWNORM_INLINE void store_floats(S* p, batch<float> v, Count n) {
 ROWNORM_INLINE void store_bytes(std::int8_t* p, words w, all) {
 #if defined(ROWNORM_AVX512)
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(w));
+#elif defined(ROWNORM_AVX2)
+  const __m256i lowest = _mm256_set1_epi32(0x0c080400);
+  const __m256i four = _mm256_shuffle_epi8(w, lowest);
+  _mm_storel_epi64(
+      reinterpret_cast<__m128i*>(p),
+      _mm_unpacklo_epi32(_mm256_castsi256_si128(four), _mm256_extracti128_si256(four, 1)));
+#elif defined(ROWNORM_SSE2)
+  const __m128i byte = _mm_and_si128(w, _mm_set1_epi32(0xff));
+  const __m128i four = _mm_packus_epi16(_mm_packs_epi32(byte, byte), byte);
+  const int bytes = _mm_cvtsi128_si32(four);
+  std::memcpy(p, &bytes, sizeof bytes);
+#elif defined(ROWNORM_NEON)
+  const uint16x4_t halves = vmovn_u32(w);
+  const uint8x8_t four = vmovn_u16(vcombine_u16(halves, halves));
+  const std::uint32_t bytes = vget_lane_u32(vreinterpret_u32_u8(four), 0);
+  std::memcpy(p, &bytes, sizeof bytes);
 #else
   std::uint32_t word[width<float>];
   store_batch(word, w);
