@@ -155,6 +155,7 @@ TEST(Columns, RmsNorm) {
   check_rms_norm<float, Eigen::bfloat16, Eigen::bfloat16, Eigen::bfloat16>();
   check_rms_norm<float, Eigen::half, float, Eigen::half>();
   check_rms_norm<double, float, float, float>();
+  check_rms_norm<float, double, float, double>();
 }
 
 template <class T, class X, class G, class Y>

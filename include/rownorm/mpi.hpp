@@ -22,17 +22,16 @@
 
 namespace rownorm {
 
-/// As the first argument of a call: the rows are as long as D, and each process of comm holds some
-/// columns of every row (any number, none included) of each matrix, of gamma and of beta. Every
-/// process makes the same call on the same rows, eps and types, and gets its columns of y, dx,
-/// dgamma and dbeta, and the mean and rstd of whole rows. One all-reduce for each call: of one
-/// double for each row for rms_norm and add_rms_norm (two where T is double), four (five) for
-/// layer_norm and add_layer_norm, two (three) and six (seven) for the gradients, where a saved mean
-/// is found anew. It allocates that message. Results are as exact as those of whole rows, but not
-/// bit for bit the same. partial_rms_norm and quantized(q, scales) do not compile.
-/// Throws, beside what the call throws on the process whose arguments are wrong (the others then
-/// wait for it): std::invalid_argument on all where the columns together are not D, with only a
-/// residual written; std::runtime_error with MPI's text where MPI reports an error.
+/// As the first argument of a call: rows have D numbers, and each process of comm holds some
+/// columns of every row (any number, also none) of each matrix, of gamma and beta. All make the
+/// same call on the same rows, eps and types, and get their columns of y, dx, dgamma and dbeta, and
+/// the mean and rstd of whole rows. The arithmetic is T's; on rows of double, double. Errors are
+/// those of whole rows, bits are not. A saved mean is found anew. One all-reduce for each call, for
+/// which memory is allocated: 1 double for each row for rms_norm, 4 for layer_norm, 2 and 6 for
+/// their gradients, and one more of each in double. No partial_rms_norm, no quantized(q, scales)
+/// with a scale per row. Throws std::invalid_argument where arguments are wrong (in that process:
+/// the others wait for it) or the columns together are not D (in all; a residual is written then),
+/// std::runtime_error with MPI's text where MPI fails.
 struct columns {
   MPI_Comm comm;
   std::size_t D;
@@ -122,6 +121,11 @@ void all_reduce(MPI_Comm comm, std::vector<Shard>& shards) {
   }
 }
 
+/// The arithmetic on shards: sums of doubles may leave the range of a float's shard.
+template <class T, class Source>
+using shard_arithmetic =
+    std::conditional_t<std::is_same_v<typename Source::stored, double>, double, T>;
+
 template <>
 struct runner<columns> {
   static constexpr bool whole_rows = false;
@@ -133,9 +137,10 @@ struct runner<columns> {
     if (between_groups) checks("columns").miss("comm is an intercommunicator");
   }
 
-  template <class T, class X, class Gamma, class Y, class R>
+  template <class A, class X, class Gamma, class Y, class R>
   void rms_norm(std::size_t count, std::size_t n, std::size_t, const X& x, const Gamma& gamma,
                 const Y& y, epsilon eps, const R& rstd) const {
+    using T = shard_arithmetic<A, decltype(x.second(0))>;
     if (count == 0 || where.D == 0) return;
     static_assert(!needs_peak<decltype(y.at_row(0))>,
                   "rownorm: quantized(q, scales) needs whole rows: give it one scale for all");
@@ -150,9 +155,10 @@ struct runner<columns> {
                                        y.at_row(i), eps));
   }
 
-  template <class T, class X, class Gamma, class Beta, class Y, class M, class R>
+  template <class A, class X, class Gamma, class Beta, class Y, class M, class R>
   void layer_norm(std::size_t count, std::size_t n, const X& x, const Gamma& gamma,
                   const Beta& beta, const Y& y, epsilon eps, const M& mean, const R& rstd) const {
+    using T = shard_arithmetic<A, decltype(x.second(0))>;
     if (count == 0 || where.D == 0) return;
     static_assert(!needs_peak<decltype(y.at_row(0))>,
                   "rownorm: quantized(q, scales) needs whole rows: give it one scale for all");
@@ -169,10 +175,11 @@ struct runner<columns> {
     }
   }
 
-  template <class T, class DY, class X, class Gamma, class DX, class DGamma, class Statistics>
+  template <class A, class DY, class X, class Gamma, class DX, class DGamma, class Statistics>
   void rms_norm_backward(std::size_t count, std::size_t n, const DY& dy, const X& x,
                          const Gamma& gamma, const DX& dx, const DGamma& dgamma,
                          const Statistics& statistics) const {
+    using T = shard_arithmetic<A, decltype(x.second(0))>;
     if (count == 0 || where.D == 0) return;
     scratch<T, DGamma> sums(dgamma);
     std::vector<rms_gradient_shard<T>> shards(count + 1);
@@ -197,11 +204,12 @@ struct runner<columns> {
     sums.add_to_gradient();
   }
 
-  template <class T, class DY, class X, class Gamma, class DX, class DGamma, class DBeta,
+  template <class A, class DY, class X, class Gamma, class DX, class DGamma, class DBeta,
             class Statistics>
   void layer_norm_backward(std::size_t count, std::size_t n, const DY& dy, const X& x,
                            const Gamma& gamma, const DX& dx, const DGamma& dgamma,
                            const DBeta& dbeta, const Statistics& statistics) const {
+    using T = shard_arithmetic<A, decltype(x.second(0))>;
     if (count == 0 || where.D == 0) return;
     scratch<T, DGamma> gamma_sums(dgamma);
     scratch<T, DBeta> beta_sums(dbeta);
