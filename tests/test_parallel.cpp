@@ -210,6 +210,14 @@ TEST(Parallel, SumsOfHeads) {
                        });
 }
 
+TEST(Parallel, NoHeads) {
+  const rn::heads<float> nothing(nullptr, 5, 0, 8, 8);
+  const rn::rows<float> no_gain(nullptr, 0, 8);
+  everywhere([&](const auto& where) {
+    rn::rms_norm_backward(where, nothing, nothing, no_gain, nothing, no_gain);
+  });
+}
+
 // -----------------------------------------------------------------------------------------------
 // When the pool is called.
 // -----------------------------------------------------------------------------------------------

@@ -138,7 +138,8 @@ struct runner<par_on<Pool>> {
       });
     } else {
       const std::size_t blocks = count / rows_per_block + (count % rows_per_block != 0);
-      const std::size_t wave = n == 0 ? 0 : std::min({blocks, blocks_at_once(gradients)...});
+      const std::size_t wave =
+          n == 0 || count == 0 ? 0 : std::min({blocks, blocks_at_once(gradients)...});
       in_waves(count, n, blocks, wave, body, scratch<T, Gradients>(gradients, wave)...);
     }
   }
