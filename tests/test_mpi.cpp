@@ -99,9 +99,16 @@ std::vector<rows_to_try> all_rows(bool wide_range) {
   if (wide_range) scales = {1e25, 1e200, 3e305, 1e-200, 1e-310};
   for (const double scale : scales) {
     all.push_back({"large or small", normals<double>(3, 100, 3, scale)});
+    all.push_back({"few, large or small", normals<double>(3, 5, 3, scale)});
     x = normals<double>(3, 100, 4);
     x.leftCols(33) *= scale;
     all.push_back({"large or small to the left", x});
+  }
+  if (wide_range) {
+    // One of these squares is a double, two of them are not.
+    x = matrix<double>::Constant(2, 5, 1e154);
+    x.col(1) *= -1;
+    all.push_back({"squares that fit alone", x});
   }
   return all;
 }

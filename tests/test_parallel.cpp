@@ -141,7 +141,7 @@ TEST(Parallel, EveryOtherForwardCall) {
                            rn::rms_norm(where..., to[0], rn::one_plus(gamma), to[0], 1e-6, to[1]);
                          });
     expect_the_same_bits(std::vector<matrix<float>>{x}, [&](auto& to, const auto&... where) {
-      rn::partial_rms_norm(where..., x, s.length / 2, gamma, to[0]);
+      rn::partial_rms_norm(where..., x, s.length / 2, gamma, rn::streaming(to[0]));
     });
     expect_the_same_bits(std::vector<matrix<float>>{x, z, column},
                          [&](auto& to, const auto&... where) {

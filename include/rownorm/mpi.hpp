@@ -153,6 +153,7 @@ struct runner<columns> {
     for (std::size_t i = 0; i < count; ++i)
       rstd.set(i, rms_norm_second_half(n, length(), shards[i], x.second(i), gamma.at_row(i),
                                        y.at_row(i), eps));
+    end_rows(y);
   }
 
   template <class A, class X, class Gamma, class Beta, class Y, class M, class R>
@@ -173,6 +174,7 @@ struct runner<columns> {
       mean.set(i, s.mean);
       rstd.set(i, s.rstd);
     }
+    end_rows(y);
   }
 
   template <class A, class DY, class X, class Gamma, class DX, class DGamma, class Statistics>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Error: rownorm: par_on(pool) needs a pool that can be called as pool(n, body)
+// Error: rownorm: par_on.pool. needs a pool that can be called as pool.n, body.
 #include <rownorm/parallel.hpp>
 
 void normalize(const Eigen::MatrixXf& x, Eigen::MatrixXf& y) {

@@ -266,8 +266,7 @@ double rms_norm_second_half(std::size_t n, double length, const squares_shard<T>
                             const Source& x, const Gamma& gamma, const Y& y, epsilon eps) {
   const double r = scaled_factor(all.scale, all.squares / length, eps);
   apply_in_range<T>(possible_in(all, eps), all.scale, x, [&](auto a, const auto& source) {
-    using X = typename std::decay_t<decltype(source)>::stored;
-    apply_scale<decltype(a), X>(n, source, r, gamma, y);
+    apply_scale<decltype(a)>(n, source, r, gamma, y);
   });
   return r * all.scale;
 }
@@ -280,8 +279,7 @@ mean_and_rstd layer_norm_second_half(std::size_t n, const moments_shard<T>& all,
   const double r = scaled_factor(all.scale, m.variance, eps);
   apply_in_range<T>(usable(m, eps), all.scale, x, [&](auto a, const auto& source) {
     using A = decltype(a);
-    using X = typename std::decay_t<decltype(source)>::stored;
-    apply_centred<A, X>(n, source, moments_from<A>(all), r, gamma, beta, y);
+    apply_centred<A>(n, source, moments_from<A>(all), r, gamma, beta, y);
   });
   return {(all.mean + all.rest) / all.scale,
           m.variance == 0 ? reciprocal_root(0, eps) : r * all.scale};
