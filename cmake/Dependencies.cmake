@@ -23,6 +23,10 @@ set(INSTALL_GTEST OFF)
 rownorm_dependency(Eigen3 Eigen3::Eigen https://gitlab.com/libeigen/eigen.git 3.4.0 NO_MODULE)
 # Without a version: xsimd's package accepts its own major version only.
 rownorm_dependency(xsimd xsimd https://github.com/xtensor-stack/xsimd.git 8.1.0)
+# For components that are left out without them.
+find_package(TBB QUIET)
+set(MPI_CXX_SKIP_MPICXX ON)  # the bindings that MPI 3 took out
+find_package(MPI COMPONENTS CXX QUIET)
 if(ROWNORM_BUILD_TESTS)
   rownorm_dependency(GTest GTest::gtest_main https://github.com/google/googletest.git release-1.12.1)
   rownorm_dependency(nlohmann_json nlohmann_json::nlohmann_json https://github.com/nlohmann/json.git v3.11.2)

@@ -11,6 +11,13 @@ set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/rownorm)
 install(DIRECTORY include/rownorm DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(TARGETS rownorm EXPORT rownormTargets)
 install(EXPORT rownormTargets NAMESPACE rownorm:: DESTINATION ${package_dir})
+# A component is a file of its own, so that a package without its dependency can be found all the same.
+foreach(component IN ITEMS parallel mpi)
+  if(TARGET rownorm_${component})
+    install(TARGETS rownorm_${component} EXPORT rownorm_${component})
+    install(EXPORT rownorm_${component} NAMESPACE rownorm:: DESTINATION ${package_dir})
+  endif()
+endforeach()
 configure_package_config_file(cmake/rownormConfig.cmake.in rownormConfig.cmake
                               INSTALL_DESTINATION ${package_dir})
 write_basic_package_version_file(rownormConfigVersion.cmake COMPATIBILITY SameMinorVersion

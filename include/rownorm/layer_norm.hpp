@@ -94,7 +94,7 @@ void checked_layer_norm_backward(const Where& where, const char* function, const
 /// float, what it lost is found again. Shapes, aliasing, sums, scratch and errors as for
 /// rms_norm_backward.
 template <class T = detail::deduced, class DY, class X, class Gamma, class DX, class DGamma,
-          class DBeta, class Statistics = epsilon>
+          class DBeta, class Statistics = epsilon, detail::if_statistics<Statistics> = 0>
 void layer_norm_backward(const DY& dy, const X& x, const Gamma& gamma, DX&& dx, DGamma&& dgamma,
                          DBeta&& dbeta, const Statistics& statistics = 1e-5) {
   const auto to = detail::to_output(std::forward<DX>(dx));
@@ -107,7 +107,7 @@ void layer_norm_backward(const DY& dy, const X& x, const Gamma& gamma, DX&& dx, 
 /// The gradient of add_layer_norm: dh += the gradient of layer_norm at h, the residual after the
 /// add; see add_rms_norm_backward. The rest as for layer_norm_backward.
 template <class T = detail::deduced, class DY, class H, class Gamma, class DH, class DGamma,
-          class DBeta, class Statistics = epsilon>
+          class DBeta, class Statistics = epsilon, detail::if_statistics<Statistics> = 0>
 void add_layer_norm_backward(const DY& dy, const H& h, const Gamma& gamma, DH&& dh, DGamma&& dgamma,
                              DBeta&& dbeta, const Statistics& statistics = 1e-5) {
   const auto to = detail::to_output(std::forward<DH>(dh));

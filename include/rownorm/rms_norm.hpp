@@ -148,7 +148,7 @@ void checked_rms_norm_backward(const Where& where, const char* function, const c
 /// double, in one order. Allocates sizeof(T) + 8 bytes for each number of dgamma. Errors as
 /// rms_norm.
 template <class T = detail::deduced, class DY, class X, class Gamma, class DX, class DGamma,
-          class Statistics = epsilon>
+          class Statistics = epsilon, detail::if_statistics<Statistics> = 0>
 void rms_norm_backward(const DY& dy, const X& x, const Gamma& gamma, DX&& dx, DGamma&& dgamma,
                        const Statistics& statistics = 1e-6) {
   const auto to = detail::to_output(std::forward<DX>(dx));
@@ -163,7 +163,7 @@ void rms_norm_backward(const DY& dy, const X& x, const Gamma& gamma, DX&& dx, DG
 /// the residual before the add. dh and dy, dh and h lie apart or are the same. The rest as for
 /// rms_norm_backward.
 template <class T = detail::deduced, class DY, class H, class Gamma, class DH, class DGamma,
-          class Statistics = epsilon>
+          class Statistics = epsilon, detail::if_statistics<Statistics> = 0>
 void add_rms_norm_backward(const DY& dy, const H& h, const Gamma& gamma, DH&& dh, DGamma&& dgamma,
                            const Statistics& statistics = 1e-6) {
   const auto to = detail::to_output(std::forward<DH>(dh));

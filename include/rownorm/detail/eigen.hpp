@@ -364,6 +364,15 @@ ROWNORM_INLINE auto to_statistics(const saved<M, R>& s) {
   }
 }
 
+/// Statistics of a backward call, so that one with a word that says where is never taken for one
+/// without.
+template <class A>
+inline constexpr bool is_statistics = std::is_convertible_v<const A&, epsilon>;
+template <class M, class R>
+inline constexpr bool is_statistics<saved<M, R>> = true;
+template <class A>
+using if_statistics = std::enable_if_t<is_statistics<A>, int>;
+
 /// The type of the arithmetic where the caller names none: double if a number is, else float.
 struct deduced;
 template <class T, class... V>

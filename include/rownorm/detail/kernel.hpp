@@ -718,6 +718,10 @@ struct row_sums {
   ROWNORM_INLINE row_sums at_row(std::size_t i) const {
     return heads > 1 ? row_sums{partial + i % heads * length, total, length, 1} : *this;
   }
+  /// The sums from number `begin` to `end` of all heads together.
+  row_sums columns(std::size_t begin, std::size_t end) const {
+    return {partial + begin, total + begin, end - begin, 1};
+  }
   template <class A, class Count>
   ROWNORM_INLINE void add(place<A, in_order, Count> at, pack<A> x, pack<A> y) const {
     store(at, partial, fma(x, y, load(at, partial)));

@@ -12,17 +12,20 @@ namespace rownorm {
 inline namespace ROWNORM_ISA {
 namespace detail {
 
-/// The sums over rows for one gradient: a T and a double for each number of it. D is the gradient's
-/// rows, or none: then there are no sums.
+/// The sums over rows for one gradient: a double for each number of it, and a T for each of
+/// `blocks` blocks of rows. D is the gradient's rows, or none: then there are no sums.
 template <class T, class D>
 class scratch {
  public:
-  explicit scratch(const D& gradient)
+  explicit scratch(const D& gradient, std::size_t blocks = 1)
       : gradient_(gradient),
-        partial_(gradient.count * gradient.length),
+        partial_(gradient.count * gradient.length * blocks),
         total_(gradient.count * gradient.length) {}
 
-  row_sums<T> sums() { return {partial_.data(), total_.data(), gradient_.length, gradient_.count}; }
+  std::size_t size() const { return total_.size(); }
+  row_sums<T> sums(std::size_t block = 0) {
+    return {partial_.data() + block * size(), total_.data(), gradient_.length, gradient_.count};
+  }
   void add_to_gradient() { add_total(sums(), gradient_.data, gradient_.stride); }
 
  private:
@@ -33,8 +36,8 @@ class scratch {
 template <class T>
 class scratch<T, none_t> {
  public:
-  explicit scratch(none_t) {}
-  row_sums<none_t> sums() { return {}; }
+  explicit scratch(none_t, std::size_t = 1) {}
+  row_sums<none_t> sums(std::size_t = 0) { return {}; }
   void add_to_gradient() {}
 };
 
