@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The gradient's calls of a conformance case whose x is of type CONFORMANCE_X.
-#include <cmath>
 #include <rownorm/rownorm.hpp>
+#include <tuple>
 
 #include "conformance_calls.hpp"
 
@@ -30,16 +30,8 @@ results backward(const problem& p) {
 
   const bool rms = p.op == "rms_norm", given = p.other.count("var_in") != 0;
   if (p.op.compare(0, 4, "add_") == 0) throw not_run("the gradient of an add");
-  if (p.stats_constant && p.gain == word::none)
-    throw not_run("gradient with constant statistics (dx = dy * gamma * rstd): no such call");
   std::vector<double> means(p.rows), rstds(p.rows);
-  if (given) {
-    const tensor& var = p.other.at("var_in");
-    rstds = numbers_at<double>(var, places(var));
-    for (double& r : rstds) r = 1 / std::sqrt(r + p.eps);
-    if (const auto mean = p.other.find("mean_in"); mean != p.other.end())
-      means = numbers_at<double>(mean->second, places(mean->second));
-  }
+  if (given) std::tie(means, rstds) = given_statistics(p);
 
   for (const block& b : p.blocks) {
     const std::size_t at = b.first * n;
@@ -68,11 +60,12 @@ results backward(const problem& p) {
     else if (!rms || given) throw not_run("such a gain in this gradient is not built here");
     else if (p.gain == word::one_plus) rms_norm(rn::one_plus(gamma), dgamma);
     else rms_norm(rn::after_rounding(gamma), dgamma);
+    // Statistics that do not depend on x: dx = dy * gamma * rstd, the forward call of dy.
+    if (p.stats_constant && p.gain == word::none) rn::rms_norm(dy, rn::none, dx, rn::saved(rstd));
+    else if (p.stats_constant) rn::rms_norm(dy, gamma, dx, rn::saved(rstd));
   }
 
-  results r;
-  // oneDNN's statistics that do not depend on x: dx is then dy * gamma / rms, which no call gives.
-  if (!p.stats_constant) r["dx"] = wide(dx_numbers);
+  results r{{"dx", wide(dx_numbers)}};
   if (p.gain != word::none) r["dgamma"] = folded(p.gamma, dgammas);
   // Where beta itself is not given, its gradient has the shape of gamma's.
   if (!rms) r["dbeta"] = folded(p.has_beta ? p.beta : p.gamma, dbetas);

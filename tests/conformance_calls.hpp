@@ -3,12 +3,14 @@
 #pragma once
 
 #include <Eigen/Core>
+#include <cmath>
 #include <cstddef>
 #include <cstring>
 #include <map>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace conformance {
@@ -107,6 +109,16 @@ std::vector<T> numbers_at(const tensor& t, const std::vector<std::size_t>& at) {
     for (const std::size_t i : at) v.push_back(static_cast<T>(wide(all[i])));
     return v;
   });
+}
+
+/// The means (0 where a case has none) and 1 / sqrt(variance + eps) that a case gives for each row.
+inline std::pair<std::vector<double>, std::vector<double>> given_statistics(const problem& p) {
+  const tensor& var = p.other.at("var_in");
+  std::vector<double> mean(p.rows), rstd = numbers_at<double>(var, places(var));
+  for (double& r : rstd) r = 1 / std::sqrt(r + p.eps);
+  if (const auto given = p.other.find("mean_in"); given != p.other.end())
+    mean = numbers_at<double>(given->second, places(given->second));
+  return {mean, rstd};
 }
 
 /// The calls of the forward pass and those of the gradient, with x of type X, gamma and beta of

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The forward calls of a conformance case whose x is of type CONFORMANCE_X.
 #include <rownorm/rownorm.hpp>
+#include <tuple>
 
 #include "conformance_calls.hpp"
 
@@ -30,6 +31,9 @@ results forward(const problem& p) {
     }
   }
 
+  const bool given = p.other.count("var_in") != 0;
+  if (given) std::tie(means, rstds) = given_statistics(p);
+
   for (const block& b : p.blocks) {
     const rn::rows<const X> x(x_numbers.data() + b.offset, b.count, n, b.stride);
     const rn::rows<X> residual(sums.data() + (add ? b.first * n : 0), b.count, n);
@@ -40,9 +44,15 @@ results forward(const problem& p) {
         rstd(rstds.data() + b.first, 1, b.count);
     const auto with_beta = [&](auto call) { p.has_beta ? call(beta) : call(rn::none); };
     const auto layer_norm = [&](const auto& gain) {
-      with_beta([&](const auto& shift) { rn::layer_norm(x, gain, shift, y, p.eps, mean, rstd); });
+      with_beta([&](const auto& shift) {
+        if (given) rn::layer_norm(x, gain, shift, y, rn::saved(mean, rstd));
+        else rn::layer_norm(x, gain, shift, y, p.eps, mean, rstd);
+      });
     };
-    const auto rms_norm = [&](const auto& gain) { rn::rms_norm(x, gain, y, p.eps, rstd); };
+    const auto rms_norm = [&](const auto& gain) {
+      if (given) rn::rms_norm(x, gain, y, rn::saved(rstd));
+      else rn::rms_norm(x, gain, y, p.eps, rstd);
+    };
     const auto add_norm = [&](const auto& gain) {
       if constexpr (std::is_same_v<X, Y>) {
         if (rms) return rn::add_rms_norm(x, residual, gain, y, p.eps, rstd);
@@ -76,7 +86,6 @@ results forward(const problem& p) {
 
 template <class X>
 results run_forward(const problem& p, const std::string& gamma, const std::string& y) {
-  if (p.other.count("var_in") != 0) throw not_run("forward with given statistics: no such call");
   return with_built_types<X>(
       gamma, y, [&](auto g, auto v) { return forward<X, decltype(g), decltype(v)>(p); });
 }

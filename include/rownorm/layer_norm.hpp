@@ -33,6 +33,21 @@ void checked_layer_norm(const Where& where, const char* function, const X& x,
                                eps, kernel_column(mean), kernel_column(rstd));
 }
 
+/// The same with the statistics of a forward call before it.
+template <class T, class Where, class X, class Gamma, class Beta, class Y, class Statistics>
+void checked_layer_norm_given(const Where& where, const X& x, const Gamma& gamma, const Beta& beta,
+                              const Y& y, const Statistics& saved) {
+  static_assert(!Beta::has_words, "rownorm: one_plus and after_rounding are words for gamma");
+  check_forward("layer_norm",
+                forward_rows{x, none, gamma.numbers, beta.numbers, y.y, y.scales(), saved.mean(),
+                             saved.rstd()},
+                0, y.scale());
+  using A = typename arithmetic<T, X, Gamma, Beta, Y>::type;
+  where.template layer_norm<A>(x.count, x.length, input(x), kernel_parameter(gamma),
+                               kernel_parameter(beta), y.kernel(x.data), saved.kernel(),
+                               column<none_t>{nullptr}, column<none_t>{nullptr});
+}
+
 }  // namespace detail
 
 /// y = gamma * (x - mu) / sqrt(var + eps) + beta, row by row (Ba, Kiros and Hinton 2016,
@@ -49,6 +64,18 @@ void layer_norm(const X& x, const Gamma& gamma, const Beta& beta, Y&& y, epsilon
       detail::here{}, "layer_norm", detail::to_input(x), none, detail::to_parameter(gamma),
       detail::to_parameter(beta), detail::to_result(std::forward<Y>(y)), eps,
       detail::to_column(std::forward<Mean>(mean)), detail::to_column(std::forward<Rstd>(rstd)));
+}
+
+/// y = gamma * (x - mean) * rstd + beta with the mean and 1/sqrt(var + eps) of each row given, as
+/// one call keeps them for another: saved(mean, rstd). The rest as for layer_norm.
+template <class T = detail::deduced, class X, class Gamma, class Beta, class Y, class Mean,
+          class Rstd>
+void layer_norm(const X& x, const Gamma& gamma, const Beta& beta, Y&& y,
+                const saved<Mean, Rstd>& statistics) {
+  static_assert(!std::is_same_v<Mean, none_t>, "rownorm: layer_norm needs saved(mean, rstd)");
+  detail::checked_layer_norm_given<T>(
+      detail::here{}, detail::to_input(x), detail::to_parameter(gamma), detail::to_parameter(beta),
+      detail::to_result(std::forward<Y>(y)), detail::to_statistics(statistics));
 }
 
 /// residual += x, rounded to residual's type, then y = layer_norm of the residual that was stored,

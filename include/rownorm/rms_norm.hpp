@@ -35,6 +35,19 @@ void checked_rms_norm(const Where& where, const char* function, const X& x,
                              eps, kernel_column(rstd));
 }
 
+/// The same with the statistics of a forward call before it.
+template <class T, class Where, class X, class Gamma, class Y, class Statistics>
+void checked_rms_norm_given(const Where& where, const X& x, const Gamma& gamma, const Y& y,
+                            const Statistics& saved) {
+  check_forward(
+      "rms_norm",
+      forward_rows{x, none, gamma.numbers, none, y.y, y.scales(), saved.mean(), saved.rstd()}, 0,
+      y.scale());
+  using A = typename arithmetic<T, X, Gamma, Y>::type;
+  where.template rms_norm<A>(x.count, x.length, x.length, input(x), kernel_parameter(gamma),
+                             y.kernel(x.data), saved.kernel(), column<none_t>{nullptr});
+}
+
 }  // namespace detail
 
 /// y = gamma * x / sqrt(mean(x^2) + eps), row by row (Zhang and Sennrich 2019, arXiv:1910.07467).
@@ -53,6 +66,15 @@ void rms_norm(const X& x, const Gamma& gamma, Y&& y, epsilon eps = 1e-6, Rstd&& 
                               detail::to_column(std::forward<Rstd>(rstd)));
 }
 
+/// y = gamma * x * rstd with the 1/rms of each row given, as one call keeps it for another:
+/// saved(rstd). The rest as for rms_norm.
+template <class T = detail::deduced, class X, class Gamma, class Y, class Rstd>
+void rms_norm(const X& x, const Gamma& gamma, Y&& y, const saved<none_t, Rstd>& statistics) {
+  detail::checked_rms_norm_given<T>(
+      detail::here{}, detail::to_input(x), detail::to_parameter(gamma),
+      detail::to_result(std::forward<Y>(y)), detail::to_statistics(statistics));
+}
+
 /// rms_norm with the statistic of each row from its first k numbers, k in [1, length]:
 /// y = gamma * x / sqrt(mean(x[0..k)^2) + eps) over all of the row (pRMSNorm, section 4 of the same
 /// paper). The rest as for rms_norm.
@@ -60,7 +82,7 @@ template <class T = detail::deduced, class X, class Gamma, class Y, class Rstd =
 void partial_rms_norm(const X& x, std::size_t k, const Gamma& gamma, Y&& y, epsilon eps = 1e-6,
                       Rstd&& rstd = none) {
   detail::checked_rms_norm<T>(detail::here{}, "partial_rms_norm", detail::to_input(x), none,
-                              k == detail::whole_row ? 0 : k, detail::to_parameter(gamma),
+                              k == detail::whole_row ? k - 1 : k, detail::to_parameter(gamma),
                               detail::to_result(std::forward<Y>(y)), eps,
                               detail::to_column(std::forward<Rstd>(rstd)));
 }

@@ -111,8 +111,8 @@ struct after_rounding {
   constexpr explicit after_rounding(const Gamma& gamma_) noexcept : gamma(gamma_) {}
 };
 
-/// What the forward call gave for each row, in place of eps in a backward call: saved(rstd) for
-/// RMSNorm, saved(mean, rstd) for LayerNorm.
+/// What a forward call gave for each row, in place of eps in a backward call or another forward
+/// call: saved(rstd) for RMSNorm, saved(mean, rstd) for LayerNorm.
 template <class Mean, class Rstd>
 struct saved {
   const Mean& mean;

@@ -43,6 +43,18 @@ void rms_norm(const Where& where, const X& x, const Gamma& gamma, Y&& y, epsilon
 }
 
 /// See rms_norm above.
+template <class T = detail::deduced, class Where, class X, class Gamma, class Y, class Rstd,
+          detail::if_where<Where> = 0>
+void rms_norm(const Where& where, const X& x, const Gamma& gamma, Y&& y,
+              const saved<none_t, Rstd>& statistics) {
+  static_assert(detail::runner<Where>::whole_rows,
+                "rownorm: with saved statistics a shard of columns needs no columns(comm, D)");
+  detail::checked_rms_norm_given<T>(
+      detail::runner<Where>(where), detail::to_input(x), detail::to_parameter(gamma),
+      detail::to_result(std::forward<Y>(y)), detail::to_statistics(statistics));
+}
+
+/// See rms_norm above.
 template <class T = detail::deduced, class Where, class X, class Gamma, class Y,
           class Rstd = const none_t&, detail::if_where<Where> = 0>
 void partial_rms_norm(const Where& where, const X& x, std::size_t k, const Gamma& gamma, Y&& y,
@@ -50,7 +62,7 @@ void partial_rms_norm(const Where& where, const X& x, std::size_t k, const Gamma
   static_assert(detail::runner<Where>::whole_rows,
                 "rownorm: partial_rms_norm has no meaning where rows are divided by columns");
   detail::checked_rms_norm<T>(detail::runner<Where>(where), "partial_rms_norm", detail::to_input(x),
-                              none, k == detail::whole_row ? 0 : k, detail::to_parameter(gamma),
+                              none, k == detail::whole_row ? k - 1 : k, detail::to_parameter(gamma),
                               detail::to_result(std::forward<Y>(y)), eps,
                               detail::to_column(std::forward<Rstd>(rstd)));
 }
@@ -87,6 +99,19 @@ void layer_norm(const Where& where, const X& x, const Gamma& gamma, const Beta& 
                                 detail::to_result(std::forward<Y>(y)), eps,
                                 detail::to_column(std::forward<Mean>(mean)),
                                 detail::to_column(std::forward<Rstd>(rstd)));
+}
+
+/// See rms_norm above.
+template <class T = detail::deduced, class Where, class X, class Gamma, class Beta, class Y,
+          class Mean, class Rstd, detail::if_where<Where> = 0>
+void layer_norm(const Where& where, const X& x, const Gamma& gamma, const Beta& beta, Y&& y,
+                const saved<Mean, Rstd>& statistics) {
+  static_assert(detail::runner<Where>::whole_rows,
+                "rownorm: with saved statistics a shard of columns needs no columns(comm, D)");
+  detail::checked_layer_norm_given<T>(detail::runner<Where>(where), detail::to_input(x),
+                                      detail::to_parameter(gamma), detail::to_parameter(beta),
+                                      detail::to_result(std::forward<Y>(y)),
+                                      detail::to_statistics(statistics));
 }
 
 /// See rms_norm above.

@@ -672,13 +672,10 @@ ROWNORM_INLINE void layer_norm(std::size_t begin, std::size_t end, std::size_t n
 }
 
 // ---------------------------------------------------------------------------------------------
-// Gradients. With h = (x - mu) * r, the normalized numbers, and g = gamma * dy:
-//   RMSNorm:   dx = r * (g - h * mean(g * h))
-//   LayerNorm: dx = r * (g - mean(g) - h * mean(g * h))
-//   dgamma += sum over rows of dy * h, dbeta += sum over rows of dy.
+// Given statistics: the second half alone.
 // ---------------------------------------------------------------------------------------------
 
-/// What is known of a row before its gradient: nothing but eps, or its saved statistics.
+/// What is known of a row before its call: nothing but eps, or its saved statistics.
 struct row_statistics {
   epsilon eps;
   bool known;
@@ -690,7 +687,7 @@ struct from_x {
   ROWNORM_INLINE row_statistics at_row(std::size_t) const { return {eps, false, 0, 0}; }
 };
 /// M is none_t for RMSNorm. A saved 1/rms that left the range of its type belongs to a row so large
-/// or so small that eps is nothing beside it: it is found again, with eps = 0.
+/// or so small that eps is nothing beside it: a backward call finds it again, with eps = 0.
 template <class M, class R>
 struct from_saved {
   const M* mean;
@@ -705,6 +702,55 @@ struct from_saved {
               std::fabs(static_cast<double>(mean[i])) * std::numeric_limits<M>::epsilon()};
   }
 };
+
+/// Whether T holds a row's statistics, and its numbers less the mean, with room to spare.
+template <class T>
+ROWNORM_INLINE bool holds(const row_statistics& s) {
+  return std::is_same_v<T, double> || ((s.r == 0 || in_range(s.r, 0x1p-100, 0x1p100)) &&
+                                       in_range(std::fabs(s.mean), 0.0, 0x1p100));
+}
+
+template <class T, class Source, class Gamma, class Y>
+ROWNORM_INLINE void rms_norm_given(std::size_t n, const Source& x, const Gamma& gamma, const Y& y,
+                                   const row_statistics& s) {
+  if (ROWNORM_LIKELY(holds<T>(s))) apply_scale<T>(n, x, s.r, gamma, y);
+  else apply_scale<double>(n, x, s.r, gamma, y);
+}
+template <class T, class Source, class Gamma, class Beta, class Y>
+ROWNORM_INLINE void layer_norm_given(std::size_t n, const Source& x, const Gamma& gamma,
+                                     const Beta& beta, const Y& y, const row_statistics& s) {
+  const T mean = static_cast<T>(s.mean);
+  if (ROWNORM_LIKELY(holds<T>(s)))
+    apply_centred<T>(n, x, moments<T>{mean, s.mean - static_cast<double>(mean), 0}, s.r, gamma,
+                     beta, y);
+  else apply_centred<double>(n, x, moments<double>{s.mean, 0, 0}, s.r, gamma, beta, y);
+}
+
+/// The rows of rms_norm and layer_norm with `from_saved` in place of eps.
+template <class T, class X, class Gamma, class Y, class M, class S>
+ROWNORM_INLINE void rms_norm(std::size_t begin, std::size_t end, std::size_t n, std::size_t,
+                             const X& x, const Gamma& gamma, const Y& y,
+                             const from_saved<M, S>& statistics, column<none_t>) {
+  for (std::size_t i = begin; i < end; ++i)
+    rms_norm_given<T>(n, x.second(i), gamma.at_row(i), y.at_row(i), statistics.at_row(i));
+  end_rows(y);
+}
+template <class T, class X, class Gamma, class Beta, class Y, class M, class S>
+ROWNORM_INLINE void layer_norm(std::size_t begin, std::size_t end, std::size_t n, const X& x,
+                               const Gamma& gamma, const Beta& beta, const Y& y,
+                               const from_saved<M, S>& statistics, column<none_t>, column<none_t>) {
+  for (std::size_t i = begin; i < end; ++i)
+    layer_norm_given<T>(n, x.second(i), gamma.at_row(i), beta.at_row(i), y.at_row(i),
+                        statistics.at_row(i));
+  end_rows(y);
+}
+
+// ---------------------------------------------------------------------------------------------
+// Gradients. With h = (x - mu) * r, the normalized numbers, and g = gamma * dy:
+//   RMSNorm:   dx = r * (g - h * mean(g * h))
+//   LayerNorm: dx = r * (g - mean(g) - h * mean(g * h))
+//   dgamma += sum over rows of dy * h, dbeta += sum over rows of dy.
+// ---------------------------------------------------------------------------------------------
 
 /// Sums over rows, for dgamma and dbeta: rows add to `partial` in T, in blocks of `rows_per_block`,
 /// and each block then adds to `total`. Where gamma tells heads apart, so do the sums.
