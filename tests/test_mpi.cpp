@@ -104,6 +104,10 @@ std::vector<rows_to_try> all_rows(bool wide_range) {
     x.leftCols(33) *= scale;
     all.push_back({"large or small to the left", x});
   }
+  // As large as floats are: 1/rms is no normal float.
+  x = normals<double>(8, 20, 5, 0.4e38, 2.7e38);
+  x.leftCols(7) *= -1;
+  all.push_back({"largest", x.cwiseMin(3.3e38)});
   if (wide_range) {
     // One of these squares is a double, two of them are not.
     x = matrix<double>::Constant(2, 5, 1e154);
@@ -203,21 +207,17 @@ TEST(Columns, LayerNorm) {
 /// Both norms with one order of arguments.
 struct rms {
   using formula = norms::rms_norm;
-  template <class T, class... A>
-  static void backward(const rn::columns& where, const A&... a) {
-    call<T>(where, a...);
-  }
-  template <class T, class DY, class X, class G, class DX, class D, class S>
+  template <class T, class DY, class X, class G, class DX, class D, class B, class S>
   static void call(const rn::columns& where, const DY& dy, const X& x, const G& gamma, DX dx,
-                   D dgamma, D, const S& statistics) {
+                   D dgamma, B, const S& statistics) {
     rn::rms_norm_backward<T>(where, dy, x, gamma, dx, dgamma, statistics);
   }
 };
 struct layer {
   using formula = norms::layer_norm;
-  template <class T, class DY, class X, class G, class DX, class D, class S>
+  template <class T, class DY, class X, class G, class DX, class D, class B, class S>
   static void call(const rn::columns& where, const DY& dy, const X& x, const G& gamma, DX dx,
-                   D dgamma, D dbeta, const S& statistics) {
+                   D dgamma, B dbeta, const S& statistics) {
     rn::layer_norm_backward<T>(where, dy, x, gamma, dx, dgamma, dbeta, statistics);
   }
 };
@@ -327,21 +327,33 @@ TEST(Columns, NanAndInfStayInTheirRow) {
   check_not_finite<double>();
 }
 
-TEST(Columns, GradientsTooLargeForFloat) {
-  // gamma * dy is beyond float in the first column alone, dx is not.
+/// gamma * dy is beyond float in the first two columns, dx is not; where the two cancel, no sum
+/// over the row is beyond float either.
+template <class Norm>
+void check_large_gradients(bool cancel) {
   matrix<float> x = normals<float>(1, 100, 13, 1e10), dy = normals<float>(1, 100, 14), dx = x;
-  matrix<float> gamma = matrix<float>::Ones(1, 100);
-  dy(0, 0) = gamma(0, 0) = 1e20f;
+  matrix<float> gamma = matrix<float>::Ones(1, 100), dgamma = gamma;
+  gamma(0, 0) = gamma(0, 1) = dy(0, 0) = dy(0, 1) = 1e20f;
+  if (cancel) {
+    x(0, 0) = x(0, 1) = 0;
+    dy(0, 1) = -1e20f;
+  }
   for (int deal = 0; deal < deals; ++deal) {
     const columns_here here(x.cols(), deal);
-    rn::rms_norm_backward(columns(here, x.cols()), here.of(dy), here.of(x), here.of(gamma),
-                          here.of(dx), rn::none, 0);
-    const auto d = reference::rms_norm_backward(values(dy), values(x), values(gamma), 0);
+    Norm::template call<float>(columns(here, x.cols()), here.of(dy), here.of(x), here.of(gamma),
+                               here.of(dx), here.of(dgamma), rn::none, 0);
+    const auto d = Norm::formula::gradient(values(dy), values(x), values(gamma), 0);
     EXPECT_TRUE(within(part(here, values(dx)), part(here, d.dx),
                        [&](std::size_t k) {
                          return 4 * step<float> * d.size[static_cast<std::size_t>(here.begin) + k];
                        }))
         << "deal " << deal;
+  }
+}
+TEST(Columns, GradientsTooLargeForFloat) {
+  for (const bool cancel : {false, true}) {
+    check_large_gradients<rms>(cancel);
+    check_large_gradients<layer>(cancel);
   }
 }
 

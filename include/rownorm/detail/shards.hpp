@@ -38,7 +38,7 @@ auto added_in_range(double scale, Add add) {
   return sum.squares <= largest<double> || scale == least_scale ? sum : add(least_scale);
 }
 
-/// The sum of squares. Of zeros it has no scale of its own.
+/// The sum of squares. That of zeros has the largest scale, as that of tiny numbers.
 template <class T>
 struct squares_shard : shard_scale<T> {
   static constexpr bool plain_sums = std::is_same_v<T, float>;
@@ -53,8 +53,7 @@ struct squares_shard : shard_scale<T> {
 };
 template <class T>
 squares_shard<T> together(const squares_shard<T>& a, const squares_shard<T>& b) {
-  const bool take_b = a.squares == 0 || (b.squares != 0 && b.scale < a.scale);
-  const double scale = take_b ? b.scale : a.scale;
+  const double scale = a.scale < b.scale ? a.scale : b.scale;
   return added_in_range(scale, [&](double s) { return squares_shard<T>(a.at(s) + b.at(s), s); });
 }
 
