@@ -177,8 +177,12 @@ TEST(Parallel, EveryOtherBackwardCall) {
     const matrix<float> x = input<float>(s, 10), dy = normals<float>(s.count, s.length, 11),
                         gamma = normals<float>(1, s.length, 12);
     matrix<float> y = x;
-    std::vector<double> rstd(s.count);
+    std::vector<double> mean(s.count), rstd(s.count);
     rn::rms_norm(x, gamma, y, 1e-6, rstd);
+    expect_the_same_bits(std::vector<matrix<float>>{y}, [&](auto& to, const auto&... where) {
+      rn::rms_norm(where..., x, gamma, to[0], rn::saved(rstd));
+      rn::layer_norm(where..., to[0], gamma, rn::none, to[0], rn::saved(mean, rstd));
+    });
     expect_the_same_bits(std::vector<matrix<float>>{dy, gamma},
                          [&](auto& to, const auto&... where) {
                            rn::rms_norm_backward(where..., dy, x, gamma, to[0], to[1]);

@@ -203,6 +203,7 @@ struct runner<columns> {
                                       statistics.at_row(i));
         },
         sums.sums());
+    end_rows(dx);
     sums.add_to_gradient();
   }
 
@@ -233,6 +234,7 @@ struct runner<columns> {
                                         beta_sums.sums().at_row(i), statistics.at_row(i));
         },
         gamma_sums.sums(), beta_sums.sums());
+    end_rows(dx);
     gamma_sums.add_to_gradient();
     beta_sums.add_to_gradient();
   }
