@@ -22,7 +22,7 @@ namespace rownorm {
 /// The bits are those of the call without it, with any number of threads. Rows go to threads in
 /// blocks whose size depends on the shape alone; a small matrix stays in the calling thread, and
 /// pool is not called. A backward call allocates, beside what it allocates without a pool, up to 32
-/// numbers of T for each number of dgamma, or up to 2^18 in all where that is more.
+/// numbers of T for each number of dgamma, or up to 2^16 in all where that is more.
 /// An object is kept by reference, a temporary (such as a lambda) by value.
 template <class Pool>
 struct par_on {
@@ -55,7 +55,7 @@ namespace detail {
 inline constexpr std::size_t numbers_per_task = std::size_t{1} << 15;
 inline constexpr std::size_t least_numbers = std::size_t{1} << 16;
 /// How many numbers the partial sums for a gradient may be, and how many blocks have some at least.
-inline constexpr std::size_t most_partial_sums = std::size_t{1} << 18;
+inline constexpr std::size_t most_partial_sums = std::size_t{1} << 16;
 inline constexpr std::size_t least_blocks = 32;
 
 /// The sums of one block of rows: the wave that it belongs to puts them away, not the block.
