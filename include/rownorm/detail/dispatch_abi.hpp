@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+// What passes between a program's files and the objects of rownorm::dispatch, each of which may be
+// built for another ISA: plain data and pointers in a namespace that bears none. Never Eigen, xsimd
+// or a loop.
+#pragma once
+
+#include <cstddef>
+#include <type_traits>
+
+#include "../types.hpp"
+
+namespace rownorm {
+namespace dispatch {
+namespace abi {
+
+/// The type of a matrix's numbers, an index of the tables below.
+enum number : unsigned { f32, f64, f16, bf16, numbers };
+template <class S>
+inline constexpr number number_of = std::is_same_v<S, float>     ? f32
+                                    : std::is_same_v<S, double>  ? f64
+                                    : std::is_same_v<S, float16> ? f16
+                                                                 : bf16;
+
+/// gamma, an index too: none, or numbers of the matrix's type (or of float) with or without a word.
+enum gain : unsigned { no_gain, own, own_plus, own_after, single, single_plus, single_after, gains };
+/// beta likewise.
+enum shift : unsigned { no_shift, own_shift, single_shift, shifts };
+
+/// Rows, or heads: row i begins at data + i / heads * stride + i % heads * length.
+template <class Void>
+struct matrix {
+  Void* data;
+  std::size_t stride, heads, length;
+};
+
+/// gamma or beta, one row or one for each head; data is null where there is none.
+struct parameter {
+  const void* data;
+  std::size_t stride, heads;
+};
+
+/// A number per row, float or double; data is null where there is none.
+template <class Void>
+struct column {
+  Void* data;
+  bool wide;
+};
+
+/// A forward call after its checks. x and residual are read first, `residual` may be absent (null).
+struct forward {
+  std::size_t count, length, k;
+  matrix<const void> x;
+  matrix<void> residual, y;
+  parameter gamma, beta;
+  column<void> mean, rstd;
+  epsilon eps;
+  bool streaming;
+};
+
+/// Sums over rows for dgamma or dbeta: detail::row_sums. partial is null where there are none.
+struct sums {
+  void* partial;
+  double* total;
+  std::size_t length, heads;
+};
+
+/// A backward call after its checks.
+struct backward {
+  std::size_t count, length;
+  matrix<const void> dy, x;
+  matrix<void> dx;
+  parameter gamma;
+  sums dgamma, dbeta;
+  column<const void> mean, rstd;
+  epsilon eps;
+};
+
+/// What the object of an ISA has; a pointer is null where a call is not covered.
+struct kernels {
+  void (*rms_norm[numbers][gains])(const forward&);
+  void (*layer_norm[numbers][gains][shifts])(const forward&);
+  /// The last index: whether there are sums over rows.
+  void (*rms_norm_backward[numbers][gains][2])(const backward&);
+  void (*layer_norm_backward[numbers][gains][2])(const backward&);
+};
+
+/// Those of the ISA that was chosen for this process.
+const kernels& chosen();
+
+/// Which calls there are: gamma and beta have the type of x, or are floats beside a 16-bit x.
+constexpr bool covered(number x, gain gamma) {
+  return gamma <= own_plus || (gamma == own_after && x != f64) || (gamma >= single && x >= f16);
+}
+constexpr bool covered(number x, gain gamma, shift beta) {
+  if (!covered(x, gamma) || (beta == single_shift && x < f16)) return false;
+  return beta == no_shift || gamma == no_gain || (beta == single_shift) == (gamma >= single);
+}
+/// The gradient takes after_rounding to have slope 1: it is as gamma alone.
+constexpr bool covered_backward(number x, gain gamma) {
+  return covered(x, gamma) && gamma != own_after && gamma != single_after;
+}
+
+}  // namespace abi
+}  // namespace dispatch
+}  // namespace rownorm
