@@ -12,7 +12,7 @@ install(DIRECTORY include/rownorm DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(TARGETS rownorm EXPORT rownormTargets)
 install(EXPORT rownormTargets NAMESPACE rownorm:: DESTINATION ${package_dir})
 # A component is a file of its own, so that a package without its dependency can be found all the same.
-foreach(component IN ITEMS parallel mpi)
+foreach(component IN ITEMS parallel mpi dispatch)
   if(TARGET rownorm_${component})
     install(TARGETS rownorm_${component} EXPORT rownorm_${component})
     install(EXPORT rownorm_${component} NAMESPACE rownorm:: DESTINATION ${package_dir})

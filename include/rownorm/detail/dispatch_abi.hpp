@@ -22,7 +22,16 @@ inline constexpr number number_of = std::is_same_v<S, float>     ? f32
                                                                  : bf16;
 
 /// gamma, an index too: none, or numbers of the matrix's type (or of float) with or without a word.
-enum gain : unsigned { no_gain, own, own_plus, own_after, single, single_plus, single_after, gains };
+enum gain : unsigned {
+  no_gain,
+  own,
+  own_plus,
+  own_after,
+  single,
+  single_plus,
+  single_after,
+  gains
+};
 /// beta likewise.
 enum shift : unsigned { no_shift, own_shift, single_shift, shifts };
 
@@ -31,6 +40,9 @@ template <class Void>
 struct matrix {
   Void* data;
   std::size_t stride, heads, length;
+
+  /// What may be written may be read.
+  operator matrix<const Void>() const { return {data, stride, heads, length}; }
 };
 
 /// gamma or beta, one row or one for each head; data is null where there is none.
@@ -57,31 +69,10 @@ struct forward {
   bool streaming;
 };
 
-/// Sums over rows for dgamma or dbeta: detail::row_sums. partial is null where there are none.
-struct sums {
-  void* partial;
-  double* total;
-  std::size_t length, heads;
-};
-
-/// A backward call after its checks.
-struct backward {
-  std::size_t count, length;
-  matrix<const void> dy, x;
-  matrix<void> dx;
-  parameter gamma;
-  sums dgamma, dbeta;
-  column<const void> mean, rstd;
-  epsilon eps;
-};
-
 /// What the object of an ISA has; a pointer is null where a call is not covered.
 struct kernels {
   void (*rms_norm[numbers][gains])(const forward&);
   void (*layer_norm[numbers][gains][shifts])(const forward&);
-  /// The last index: whether there are sums over rows.
-  void (*rms_norm_backward[numbers][gains][2])(const backward&);
-  void (*layer_norm_backward[numbers][gains][2])(const backward&);
 };
 
 /// Those of the ISA that was chosen for this process.
@@ -95,11 +86,6 @@ constexpr bool covered(number x, gain gamma, shift beta) {
   if (!covered(x, gamma) || (beta == single_shift && x < f16)) return false;
   return beta == no_shift || gamma == no_gain || (beta == single_shift) == (gamma >= single);
 }
-/// The gradient takes after_rounding to have slope 1: it is as gamma alone.
-constexpr bool covered_backward(number x, gain gamma) {
-  return covered(x, gamma) && gamma != own_after && gamma != single_after;
-}
-
 }  // namespace abi
 }  // namespace dispatch
 }  // namespace rownorm
