@@ -103,11 +103,12 @@ struct gain_index<S, parameter<G, OnePlus, AfterRounding>> {
   static_assert(!(OnePlus && AfterRounding),
                 "rownorm::dispatch: one_plus and after_rounding may not come together");
   static constexpr bool own = std::is_same_v<G, S>;
-  static constexpr abi::gain value = is_none<G>      ? abi::no_gain
-                                     : OnePlus       ? own ? abi::own_plus : abi::single_plus
-                                     : AfterRounding ? own ? abi::own_after : abi::single_after
-                                     : own           ? abi::own
-                                                     : abi::single;
+  static constexpr bool after = AfterRounding && !std::is_same_v<S, double>;  // else nothing rounds
+  static constexpr abi::gain value = is_none<G> ? abi::no_gain
+                                     : OnePlus  ? own ? abi::own_plus : abi::single_plus
+                                     : after    ? own ? abi::own_after : abi::single_after
+                                     : own      ? abi::own
+                                                : abi::single;
 };
 template <class S, class Gamma, class Beta>
 struct shift_index {
@@ -117,9 +118,9 @@ struct shift_index {
       goes_with<S, B> && (is_none<B> || is_none<G> || std::is_same_v<B, G>),
       "rownorm::dispatch: beta must be of the type of gamma, or where gamma is none of the "
       "type of x, or float beside a 16-bit x; the calls of the headers take any");
-  static constexpr abi::shift value = is_none<B>             ? abi::no_shift
-                                      : std::is_same_v<B, S> ? abi::own_shift
-                                                             : abi::single_shift;
+  static constexpr bool single =
+      std::is_same_v<std::conditional_t<is_none<B>, G, B>, float> && !std::is_same_v<S, float>;
+  static constexpr abi::shift value = single ? abi::single_shift : abi::own_shift;
 };
 
 template <class P>

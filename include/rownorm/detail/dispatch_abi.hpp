@@ -32,8 +32,8 @@ enum gain : unsigned {
   single_after,
   gains
 };
-/// beta likewise.
-enum shift : unsigned { no_shift, own_shift, single_shift, shifts };
+/// The type of beta, where it is.
+enum shift : unsigned { own_shift, single_shift, shifts };
 
 /// Rows, or heads: row i begins at data + i / heads * stride + i % heads * length.
 template <class Void>
@@ -84,8 +84,9 @@ constexpr bool covered(number x, gain gamma) {
 }
 constexpr bool covered(number x, gain gamma, shift beta) {
   if (!covered(x, gamma) || (beta == single_shift && x < f16)) return false;
-  return beta == no_shift || gamma == no_gain || (beta == single_shift) == (gamma >= single);
+  return gamma == no_gain || (beta == single_shift) == (gamma >= single);
 }
+
 }  // namespace abi
 }  // namespace dispatch
 }  // namespace rownorm
