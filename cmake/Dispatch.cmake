@@ -39,6 +39,8 @@ set(source ${CMAKE_CURRENT_BINARY_DIR}/dispatch/dispatch.cpp)
 configure_file(${CMAKE_CURRENT_LIST_DIR}/dispatch.cpp.in ${source} @ONLY)
 set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O2;-fno-sanitize=all;${flags_base}")
 
+list(GET isas -1 ROWNORM_LEAST_ISA)  # what the chooser itself is built for
+
 add_library(rownorm_dispatch STATIC ${sources} ${source})
 add_library(rownorm::dispatch ALIAS rownorm_dispatch)
 set_target_properties(rownorm_dispatch PROPERTIES EXPORT_NAME dispatch POSITION_INDEPENDENT_CODE ON

@@ -12,15 +12,15 @@
 
 namespace rownorm {
 
-/// The calls below have the contracts, checks, errors and bits of those of the same names in
-/// rms_norm.hpp and layer_norm.hpp, compiled for the ISA that isa() names. They cover rows (and
-/// heads, Eigen, vectors) of float, double, Eigen::half and Eigen::bfloat16, where x, residual, y,
-/// dy and dx are of one type, gamma and beta of that type too or, beside 16-bit rows, of float. The
+/// The forward calls below have the contracts, checks, errors and bits of those of the same names
+/// in rms_norm.hpp and layer_norm.hpp, compiled for the ISA that isa() names. They cover rows (and
+/// heads, Eigen, vectors) of float, double, Eigen::half and Eigen::bfloat16, where x, residual and
+/// y are of one type, gamma and beta of that type too or, beside 16-bit rows, of float. The
 /// arithmetic is double for rows of double, else float. Covered are the words none,
-/// one_plus(gamma), after_rounding(gamma) (not both), streaming(y), cached(y), outside_root(eps),
-/// saved(...), and any rstd, mean, dgamma and dbeta that the headers take. The rest is not, and
-/// does not compile: quantized, other mixtures of types, rms_norm<double> of other rows,
-/// gated_rms_norm, add_..._backward, par, columns.
+/// one_plus(gamma), after_rounding(gamma) (not both), streaming(y), cached(y) and
+/// outside_root(eps), and rstd and mean of float or double. The rest does not compile: quantized,
+/// other mixtures of types, rms_norm<double> of other rows, gated_rms_norm, the gradients, par,
+/// columns.
 namespace dispatch {
 
 /// The ISA of this process: "avx512" (F, BW, CD, DQ, VL), "avx2" (with FMA and F16C), "neon" or
@@ -79,8 +79,9 @@ struct common_number {
       is_plain<A> &&
           ((is_plain<Others> &&
             std::is_same_v<decltype(number_from(std::declval<const Others&>())), type>)&&...),
-      "rownorm::dispatch: x, residual, y, dy and dx must be of one type, not quantized nor "
-      "added to; the calls of the headers take more");
+      "rownorm::dispatch: x, residual and y must be of one type, and not quantized; the calls of "
+      "the "
+      "headers take more");
   static_assert(std::is_same_v<T, std::conditional_t<std::is_same_v<type, double>, double, float>>,
                 "rownorm::dispatch: the arithmetic is double for rows of double, else float; the "
                 "calls of the headers take either");

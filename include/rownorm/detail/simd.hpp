@@ -96,6 +96,10 @@ ROWNORM_INLINE batch<std::uint32_t> if_greater(batch<std::uint32_t> a, batch<std
                                                batch<std::uint32_t> x, batch<std::uint32_t> y) {
 #if defined(ROWNORM_AVX512)
   return batch<std::uint32_t>(_mm512_mask_blend_epi32(_mm512_cmpgt_epi32_mask(a, b), y, x));
+#elif defined(ROWNORM_SSE2)
+  // xsimd 8's select for SSE2 is a call.
+  const __m128i yes = _mm_cmpgt_epi32(a, b);
+  return batch<std::uint32_t>(_mm_or_si128(_mm_and_si128(yes, x), _mm_andnot_si128(yes, y)));
 #else
   const auto yes = as<std::int32_t>(a) > as<std::int32_t>(b);
   return as<std::uint32_t>(xsimd::select(yes, as<std::int32_t>(x), as<std::int32_t>(y)));
