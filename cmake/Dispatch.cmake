@@ -44,6 +44,9 @@ set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-O2;-fno-sanit
 list(GET isas -1 ROWNORM_LEAST_ISA)  # what the chooser itself is built for
 
 add_library(rownorm_dispatch STATIC ${sources} ${source})
+if(NOT PROJECT_IS_TOP_LEVEL)
+  set_target_properties(rownorm_dispatch PROPERTIES EXCLUDE_FROM_ALL ON)  # built where it is linked
+endif()
 add_library(rownorm::dispatch ALIAS rownorm_dispatch)
 set_target_properties(rownorm_dispatch PROPERTIES EXPORT_NAME dispatch POSITION_INDEPENDENT_CODE ON
                                                   INTERPROCEDURAL_OPTIMIZATION OFF)

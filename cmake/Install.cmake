@@ -13,7 +13,8 @@ install(TARGETS rownorm EXPORT rownormTargets)
 install(EXPORT rownormTargets NAMESPACE rownorm:: DESTINATION ${package_dir})
 # A component is a file of its own, so that a package without its dependency can be found all the same.
 foreach(component IN ITEMS parallel mpi dispatch)
-  if(TARGET rownorm_${component})
+  # dispatch in a larger project is built only where it is linked.
+  if(TARGET rownorm_${component} AND (PROJECT_IS_TOP_LEVEL OR NOT component STREQUAL "dispatch"))
     install(TARGETS rownorm_${component} EXPORT rownorm_${component})
     install(EXPORT rownorm_${component} NAMESPACE rownorm:: DESTINATION ${package_dir})
   endif()
