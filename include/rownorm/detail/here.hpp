@@ -28,6 +28,7 @@ struct here {
   ROWNORM_INLINE void rms_norm_backward(std::size_t count, std::size_t n, const DY& dy, const X& x,
                                         const Gamma& gamma, const DX& dx, const DGamma& dgamma,
                                         const Statistics& statistics) const {
+    if (count == 0 || n == 0) return;
     scratch<T, DGamma> sums(dgamma);
     detail::rms_norm_backward<T>(0, count, n, dy, x, gamma, dx, sums.sums(), statistics);
     sums.add_to_gradient();
@@ -38,6 +39,7 @@ struct here {
                                           const X& x, const Gamma& gamma, const DX& dx,
                                           const DGamma& dgamma, const DBeta& dbeta,
                                           const Statistics& statistics) const {
+    if (count == 0 || n == 0) return;
     scratch<T, DGamma> gamma_sums(dgamma);
     scratch<T, DBeta> beta_sums(dbeta);
     detail::layer_norm_backward<T>(0, count, n, dy, x, gamma, dx, gamma_sums.sums(),
