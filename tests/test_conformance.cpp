@@ -278,10 +278,32 @@ std::string judge(const std::vector<double>& got, const std::vector<double>& exp
   return text.str();
 }
 
+/// How many 16-bit numbers of y are not those that another library gave, and the most steps
+/// between.
+struct difference {
+  std::size_t numbers = 0, different = 0;
+  double most = 0;
+};
+
 struct tally {
   std::size_t passed = 0, failed = 0, skipped = 0;
   std::map<std::string, std::size_t> not_run, not_compared;
+  std::map<std::string, difference> differences;
 };
+
+void count_differences(const std::vector<double>& got, const std::vector<double>& expected,
+                       const std::string& type, difference& d) {
+  const int digits = type == "bf16" ? 8 : 11, least = type == "bf16" ? -133 : -24;
+  for (std::size_t i = 0; i < got.size() && i < expected.size(); ++i) {
+    if (!std::isfinite(expected[i])) continue;
+    ++d.numbers;
+    if (got[i] == expected[i]) continue;
+    ++d.different;
+    const int exponent = expected[i] == 0 ? least : std::ilogb(expected[i]) - digits + 1;
+    d.most = std::max(d.most,
+                      std::abs(got[i] - expected[i]) / std::ldexp(1.0, std::max(exponent, least)));
+  }
+}
 
 /// Holds every output to its expectation; "y__exact" and the like are more expectations for y.
 std::string judge_case(const fs::path& folder, const json& c, const results& got, tally& all) {
@@ -314,8 +336,16 @@ std::string judge_case(const fs::path& folder, const json& c, const results& got
       with_type(expected.dtype, [&](auto v) {
         for (double& n : numbers) n = wide(static_cast<decltype(v)>(n));
       });
-    const std::string miss = judge(numbers, numbers_at<double>(expected, places(expected)),
-                                   rules.contains(name) ? rules[name] : rules.at("default"), beta);
+    const auto wanted = numbers_at<double>(expected, places(expected));
+    const std::string miss =
+        judge(numbers, wanted, rules.contains(name) ? rules[name] : rules.at("default"), beta);
+    if (name == "y" && (expected.dtype == "bf16" || expected.dtype == "f16")) {
+      const char* const words[] = {"", "", " one_plus", " after_rounding"};
+      const auto word = words[static_cast<int>(gain_word(c))];
+      count_differences(
+          numbers, wanted, expected.dtype,
+          all.differences[expected.dtype + ' ' + c.at("op").get<std::string>() + word]);
+    }
     if (!miss.empty()) wrong += "\n    " + name + ": " + miss;
     ++compared;
   }
@@ -392,6 +422,10 @@ tally run_set(const fs::path& folder) {
               all.skipped);
   for (const auto& [reason, n] : all.not_run)
     std::printf("  not run: %zu: %s\n", n, reason.c_str());
+  for (const auto& [call, d] : all.differences)
+    std::printf("  %s: %zu of %zu numbers of y differ (%.0f in a million), by %.3g steps at most\n",
+                call.c_str(), d.different, d.numbers,
+                1e6 * static_cast<double>(d.different) / static_cast<double>(d.numbers), d.most);
   for (const auto& [reason, n] : all.not_compared)
     std::printf("  output not compared: %zu: %s\n", n, reason.c_str());
   return all;
