@@ -21,6 +21,7 @@
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wstringop-overflow"  // where copy_few's size cannot be
+#pragma GCC diagnostic ignored "-Warray-bounds"       // of the lanes that a mask leaves out
 #endif
 
 namespace rownorm {
@@ -247,6 +248,17 @@ ROWNORM_INLINE std::size_t first_part(std::size_t n, std::size_t most) {
 }
 ROWNORM_INLINE std::size_t second_part(std::size_t n, std::size_t most) {
   return n < most ? 0 : n - most;
+}
+
+/// Where the second batch of a pack begins, n1 numbers being in the first: not past the end of
+/// memory.
+template <class T, class S>
+ROWNORM_INLINE S* beyond(S* p, std::size_t n1) {
+  return p + n1;
+}
+template <class T, class S, class Whole>
+ROWNORM_INLINE S* beyond(S* p, Whole) {
+  return p + width<T>;
 }
 
 /// Copies n numbers, n at most Most (a power of two), in steps of fixed size: a call of memcpy
@@ -686,12 +698,13 @@ ROWNORM_INLINE pack<T> load_pack(const S* p, Count n) {
   const auto n1 = first_part(n, width<T>), n2 = second_part(n, width<T>);
   if constexpr (std::is_same_v<T, double>) {
     if constexpr (std::is_same_v<S, double>)
-      return {load_batch(p, n1), load_batch(p + width<T>, n2)};
+      return {load_batch(p, n1), load_batch(beyond<T>(p, n1), n2)};
     else return to_doubles(load_floats(p, n));
   } else {
     if constexpr (std::is_same_v<S, double>)
-      return {to_floats(load_pack<double>(p, n1)), to_floats(load_pack<double>(p + width<T>, n2))};
-    else return {load_floats(p, n1), load_floats(p + width<T>, n2)};
+      return {to_floats(load_pack<double>(p, n1)),
+              to_floats(load_pack<double>(beyond<T>(p, n1), n2))};
+    else return {load_floats(p, n1), load_floats(beyond<T>(p, n1), n2)};
   }
 }
 template <class T, class S, class Count>
@@ -700,16 +713,16 @@ ROWNORM_INLINE void store_pack(S* p, pack<T> v, Count n) {
   if constexpr (std::is_same_v<T, double>) {
     if constexpr (std::is_same_v<S, double>) {
       store_batch(p, v.a, n1);
-      store_batch(p + width<T>, v.b, n2);
+      store_batch(beyond<T>(p, n1), v.b, n2);
     } else {
       store_floats(p, to_floats(v), n);
     }
   } else if constexpr (std::is_same_v<S, double>) {
     store_pack<double>(p, to_doubles(v.a), n1);
-    store_pack<double>(p + width<T>, to_doubles(v.b), n2);
+    store_pack<double>(beyond<T>(p, n1), to_doubles(v.b), n2);
   } else {
     store_floats(p, v.a, n1);
-    store_floats(p + width<T>, v.b, n2);
+    store_floats(beyond<T>(p, n1), v.b, n2);
   }
 }
 
@@ -725,8 +738,9 @@ ROWNORM_INLINE void store_int8(std::int8_t* p, pack<T> x, T factor, Count n) {
     store_bytes(p, as<std::uint32_t>(q), n);
   } else {
     const pack<float> q = fma(x, splat(factor), splat(to_integer<float>));
-    store_bytes(p, as<std::uint32_t>(q.a), first_part(n, width<float>));
-    store_bytes(p + width<float>, as<std::uint32_t>(q.b), second_part(n, width<float>));
+    const auto n1 = first_part(n, width<float>);
+    store_bytes(p, as<std::uint32_t>(q.a), n1);
+    store_bytes(beyond<float>(p, n1), as<std::uint32_t>(q.b), second_part(n, width<float>));
   }
 }
 
@@ -1230,7 +1244,7 @@ ROWNORM_INLINE first_lanes look_at_first(std::size_t n, Values values) {
     const std::size_t left = n > begin ? n - begin : 0;
     pack<T> v;
     if (left >= pack_width<T>) v = values(place<T, Order, all>{begin, {}});
-    else v = values(place<T, Order, std::size_t>{begin, left});
+    else v = values(place<T, Order, std::size_t>{left > 0 ? begin : 0, left});
     fold<p(), Order>(sum, v, plus{});
     fold<p(), Order>(largest, abs(v), larger{});
   });
