@@ -100,6 +100,22 @@ TEST(Quantized, WordsOfRmsNorm) {
     check<float>(2, n, [&](auto&& y) { rn::partial_rms_norm(x, (n + 1) / 2, gamma, y); });
   }
 }
+// Where the first half does not find the largest of |y|, a factor of 0 must not pass for one found.
+TEST(Quantized, ZerosWithoutEps) {
+  const matrix<float> zeros = matrix<float>::Zero(1, 40), gamma = normals<float>(1, 40, 6);
+  matrix<float> half = normals<float>(1, 40, 7);
+  half.leftCols(20).setZero();
+  const auto check_zeros = [](auto call) {
+    std::vector<std::int8_t> q(40, 9);
+    std::vector<double> scale(1, 9);
+    call(rn::quantized(q, scale));
+    EXPECT_EQ(scale[0], 0);
+    EXPECT_EQ(q, std::vector<std::int8_t>(40, 0));
+  };
+  check_zeros([&](auto&& y) { rn::rms_norm(zeros, gamma, y, 0); });
+  check_zeros([&](auto&& y) { rn::rms_norm(zeros, rn::after_rounding(gamma), y, 0); });
+  check_zeros([&](auto&& y) { rn::partial_rms_norm(half, 20, gamma, y, 0); });
+}
 TEST(Quantized, WordsOfLayerNorm) {
   for (const std::size_t n : some_lengths()) {
     const matrix<float> x = normals<float>(2, n, 7), residual = normals<float>(2, n, 8),

@@ -137,16 +137,16 @@ struct runner<par_on<Pool>> {
         body(begin, end, scratch<T, Gradients>(gradients).sums()...);
       });
     } else {
+      if (n == 0 || count == 0) return;
       const std::size_t blocks = count / rows_per_block + (count % rows_per_block != 0);
-      const std::size_t wave =
-          n == 0 || count == 0 ? 0 : std::min({blocks, blocks_at_once(gradients)...});
+      const std::size_t wave = std::min({blocks, blocks_at_once(gradients)...});
       in_waves(count, n, blocks, wave, body, scratch<T, Gradients>(gradients, wave)...);
     }
   }
   template <class Body, class... Sums>
   void in_waves(std::size_t count, std::size_t n, std::size_t blocks, std::size_t wave,
                 const Body& body, Sums... sums) const {
-    for (std::size_t first = 0; wave != 0 && first < blocks; first += wave) {
+    for (std::size_t first = 0; first < blocks; first += wave) {
       const std::size_t some = std::min(wave, blocks - first);
       const std::size_t rows = std::min(some * rows_per_block, count - first * rows_per_block);
       split(some, rows_per_block * n, rows * n, [&](std::size_t begin, std::size_t end) {

@@ -247,8 +247,8 @@ inline void check_forward_fully(const char* function, const forward_arguments& a
   check.apart(a.rstd, a.x, a.residual, a.gamma, a.beta, a.y, a.scales, a.mean);
 }
 
-/// A look that costs less than half of the checks, which are 30 ns of a row of 128: what passes it
-/// passes them all, what does not may still. Inlined, so that nothing is asked of what is absent.
+/// A look that costs less than the checks: what passes it passes them all, what does not may still.
+/// Inlined, so that nothing is asked of what is absent.
 ROWNORM_INLINE bool plainly_right(const forward_arguments& a, epsilon eps, double scale) {
   const auto there = [](const argument& m) ROWNORM_LAMBDA {
     return m.data != nullptr && m.stride >= m.width && ((m.blocks | m.stride) >> 31) == 0;

@@ -27,6 +27,16 @@ ROWNORM_INLINE S* row(const heads<S>& m, std::size_t i) {
   return m.data + i / m.heads_per_token * m.token_stride + i % m.heads_per_token * m.length;
 }
 
+/// The row after row i, to ask the memory for; of heads, which are short, none.
+template <class S, std::size_t Length>
+ROWNORM_INLINE S* row_after(const rows<S, Length>& m, std::size_t i) {
+  return i + 1 < m.count ? row(m, i + 1) : nullptr;
+}
+template <class S>
+ROWNORM_INLINE S* row_after(const heads<S>&, std::size_t) {
+  return nullptr;
+}
+
 /// gamma or beta: one row for all, or one for each of `heads` rows in turn. S is none_t where there
 /// is none. OnePlus: the factor is 1 + gamma. AfterRounding: what it multiplies is rounded first.
 template <class S, bool OnePlus = false, bool AfterRounding = false>
@@ -147,7 +157,7 @@ struct input {
   explicit input(const X& x_) : x(x_) {}
   ROWNORM_INLINE auto first(std::size_t i) const { return second(i); }
   ROWNORM_INLINE auto second(std::size_t i) const {
-    return from<typename X::value_type>{row(x, i), i + 1 < x.count ? row(x, i + 1) : nullptr};
+    return from<typename X::value_type>{row(x, i), row_after(x, i)};
   }
 };
 template <class X, class R>
@@ -253,6 +263,7 @@ struct output {
     return to<typename Y::value_type>{p, streaming && starts_register(p)};
   }
 };
+
 /// The end of a kernel's rows: other threads see y before what comes later.
 template <class Y>
 ROWNORM_INLINE void end_rows(const Y&) {}
@@ -260,6 +271,7 @@ template <class Y>
 ROWNORM_INLINE void end_rows(const output<Y>& y) {
   if (y.streaming) end_past_cache();
 }
+
 template <class Y>
 struct output_sum {
   Y y;
@@ -349,7 +361,7 @@ ROWNORM_INLINE void apply(std::size_t n, const Source& x, const Gamma& gamma, co
 
 /// Rows in two halves: found = first(i), then second(i, found). Of short rows the next one's first
 /// half comes before the second: the root and the quotients between the halves have the latency of
-/// a row of 128 numbers (24 in place of 31 ns for each of 16 such rows on a Zen 3).
+/// a row of 128 numbers.
 template <class First, class Second>
 ROWNORM_INLINE void in_two_halves(std::size_t begin, std::size_t end, std::size_t row_bytes,
                                   First first, Second second) {
@@ -472,7 +484,7 @@ ROWNORM_INLINE double rms_norm_second(std::size_t n, std::size_t k, const Source
     if (!ROWNORM_LIKELY(usable<T>(found.squares, eps)))
       return rms_norm_row_again<T>(n, k, x, gamma, y, eps, found.squares);
   const double r = reciprocal_root(found.squares / static_cast<double>(k), eps);
-  apply_scale<T>(n, x, r, gamma, y, found.largest * r);
+  apply_scale<T>(n, x, r, gamma, y, found.largest < 0 ? -1 : found.largest * r);
   return r;
 }
 
