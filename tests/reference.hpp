@@ -13,6 +13,8 @@
 #include <limits>
 #include <random>
 #include <rownorm/types.hpp>
+#include <stdexcept>
+#include <string>
 #include <type_traits>
 #include <vector>
 
@@ -343,5 +345,16 @@ struct storage_name {
 /// The type of the arithmetic where a call names none.
 template <class... S>
 using arithmetic = std::conditional_t<(std::is_same_v<S, double> || ...), double, float>;
+
+/// What a call says where it throws.
+template <class Exception = std::invalid_argument, class Call>
+std::string error_of(Call call) {
+  try {
+    call();
+  } catch (const Exception& e) {
+    return e.what();
+  }
+  return "no error";
+}
 
 }  // namespace test

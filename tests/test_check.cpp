@@ -428,36 +428,28 @@ TEST(Check, NoRowsAndRowsOfNoNumbers) {
 // heads and modules.
 // -----------------------------------------------------------------------------------------------
 
-template <class Call>
-std::string text(Call call) {
-  try {
-    call();
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "no error";
-}
-
 TEST(Check, Heads) {
   std::array<float, 64> memory{};
   const auto heads = [&](std::size_t token_stride) {
     return rn::heads<float>(memory.data(), 2, 3, 4, token_stride);
   };
   const test::matrix<float> gamma = test::normals<float>(4, 4, 1);
-  EXPECT_EQ(text([&] { rn::rms_norm(heads(11), rn::none, heads(11)); }),
+  EXPECT_EQ(test::error_of([&] { rn::rms_norm(heads(11), rn::none, heads(11)); }),
             "rms_norm: x has a stride of 11 numbers, its rows take 12");
-  EXPECT_EQ(text([&] { rn::rms_norm(heads(12), gamma.topRows(2), heads(12)); }),
+  EXPECT_EQ(test::error_of([&] { rn::rms_norm(heads(12), gamma.topRows(2), heads(12)); }),
             "rms_norm: gamma has 2 rows, it should have 1 or one for each of 3 heads");
-  EXPECT_EQ(text([&] {
+  EXPECT_EQ(test::error_of([&] {
               rn::rms_norm(heads(16), rn::none, rn::heads<float>(memory.data() + 4, 2, 3, 4, 16));
             }),
             "rms_norm: y overlaps x: it begins 16 bytes after x with a stride of 64 bytes against "
             "64, and it must be the same rows or lie apart");
-  EXPECT_EQ(text([&] { rn::rms_norm(heads(12), gamma.topRows(3), heads(12)); }), "no error");
+  EXPECT_EQ(test::error_of([&] { rn::rms_norm(heads(12), gamma.topRows(3), heads(12)); }),
+            "no error");
   test::matrix<float> sums = test::matrix<float>::Zero(3, 4);
-  EXPECT_EQ(
-      text([&] { rn::rms_norm_backward(heads(12), heads(12), gamma.row(0), heads(12), sums); }),
-      "rms_norm_backward: dgamma has 3 rows, gamma has 1");
+  EXPECT_EQ(test::error_of([&] {
+              rn::rms_norm_backward(heads(12), heads(12), gamma.row(0), heads(12), sums);
+            }),
+            "rms_norm_backward: dgamma has 3 rows, gamma has 1");
 }
 
 TEST(Check, Quantized) {
@@ -470,14 +462,17 @@ TEST(Check, Quantized) {
   // What each of four calls says where its output is y.
   const auto expect = [&](const rn::rows<std::int8_t>& q, auto&& scale, const std::string& error) {
     test::matrix<float> residual = x;
-    EXPECT_EQ(text([&] { rn::rms_norm(x, x.row(0), rn::quantized(q, scale)); }),
+    EXPECT_EQ(test::error_of([&] { rn::rms_norm(x, x.row(0), rn::quantized(q, scale)); }),
               "rms_norm: " + error);
-    EXPECT_EQ(text([&] { rn::partial_rms_norm(x, 2, rn::none, rn::quantized(q, scale)); }),
-              "partial_rms_norm: " + error);
-    EXPECT_EQ(text([&] { rn::add_rms_norm(x, residual, rn::none, rn::quantized(q, scale)); }),
-              "add_rms_norm: " + error);
-    EXPECT_EQ(text([&] { rn::layer_norm(x, rn::none, rn::none, rn::quantized(q, scale)); }),
-              "layer_norm: " + error);
+    EXPECT_EQ(
+        test::error_of([&] { rn::partial_rms_norm(x, 2, rn::none, rn::quantized(q, scale)); }),
+        "partial_rms_norm: " + error);
+    EXPECT_EQ(
+        test::error_of([&] { rn::add_rms_norm(x, residual, rn::none, rn::quantized(q, scale)); }),
+        "add_rms_norm: " + error);
+    EXPECT_EQ(
+        test::error_of([&] { rn::layer_norm(x, rn::none, rn::none, rn::quantized(q, scale)); }),
+        "layer_norm: " + error);
     EXPECT_TRUE(test::same_bits(residual, x));
   };
   const rn::rows<std::int8_t> q(memory.data(), 2, 4);

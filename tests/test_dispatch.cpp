@@ -166,16 +166,6 @@ TEST(Dispatch, WorkedExample) {
   for (int i = 0; i < 4; ++i) EXPECT_NEAR(y[i], (i + 1) / 2.7386128, 1e-6);
 }
 
-template <class Call>
-std::string error_of(Call call) {
-  try {
-    call();
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "none";
-}
-
 TEST(Dispatch, ErrorsAreThoseOfTheHeaders) {
   const matrix<float> x = normals<float>(2, 4, 8);
   const Eigen::RowVector3f short_row(1, 1, 1);

@@ -201,16 +201,6 @@ TEST(Module, LayerNormLearnsAGainAndAShift) {
 // What forward keeps, and errors.
 // -----------------------------------------------------------------------------------------------
 
-template <class Call>
-std::string text(Call call) {
-  try {
-    call();
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "no error";
-}
-
 TEST(Module, BackwardIsOfTheLastForward) {
   const matrix<float> x = normals<float>(3, 9, 30), gamma = normals<float>(1, 9, 31);
   matrix<float> y(3, 9), y_of_const(3, 9), dx(3, 9);
@@ -218,24 +208,24 @@ TEST(Module, BackwardIsOfTheLastForward) {
   rn::LayerNorm<> layer(9);
   rms.gamma() = layer.gamma() = gamma.row(0);
   std::as_const(rms).forward(x, y_of_const);
-  EXPECT_EQ(text([&] { rms.backward(x, x, dx); }),
+  EXPECT_EQ(error_of([&] { rms.backward(x, x, dx); }),
             "RMSNorm::backward: x has 3 rows, the last forward had 0");
   rms.forward(x, y);
   EXPECT_TRUE(same_bits(y, y_of_const));
-  EXPECT_EQ(text([&] { rms.backward(x.topRows(1), x.topRows(1), dx.topRows(1)); }),
+  EXPECT_EQ(error_of([&] { rms.backward(x.topRows(1), x.topRows(1), dx.topRows(1)); }),
             "RMSNorm::backward: x has 1 row, the last forward had 3");
-  EXPECT_EQ(text([&] { rms.add_backward(x.topRows(2), x.topRows(2), dx.topRows(2)); }),
+  EXPECT_EQ(error_of([&] { rms.add_backward(x.topRows(2), x.topRows(2), dx.topRows(2)); }),
             "RMSNorm::add_backward: x has 2 rows, the last forward had 3");
   std::as_const(layer).forward(x, y_of_const);
-  EXPECT_EQ(text([&] { layer.backward(x, x, dx); }),
+  EXPECT_EQ(error_of([&] { layer.backward(x, x, dx); }),
             "LayerNorm::backward: x has 3 rows, the last forward had 0");
   layer.forward(x, y);
   EXPECT_TRUE(same_bits(y, y_of_const));
-  EXPECT_EQ(text([&] { layer.add_backward(x.topRows(2), x.topRows(2), dx.topRows(2)); }),
+  EXPECT_EQ(error_of([&] { layer.add_backward(x.topRows(2), x.topRows(2), dx.topRows(2)); }),
             "LayerNorm::add_backward: x has 2 rows, the last forward had 3");
   // Inference in between leaves what forward kept.
   std::as_const(rms).forward(x.topRows(1), y_of_const.topRows(1));
-  EXPECT_EQ(text([&] { rms.backward(x, x, dx); }), "no error");
+  EXPECT_EQ(error_of([&] { rms.backward(x, x, dx); }), "no error");
 }
 
 TEST(Module, KeepsItsEps) {
@@ -255,7 +245,7 @@ TEST(Module, AsksForRowsOfItsLength) {
   EXPECT_THROW(rn::RMSNorm<>(8).forward(x, y), std::invalid_argument);
   EXPECT_THROW(rn::LayerNorm<>(8).forward(x, y), std::invalid_argument);
   const rn::RMSNorm<> norm(8);
-  EXPECT_EQ(text([&] { norm.forward(x, y); }),
+  EXPECT_EQ(error_of([&] { norm.forward(x, y); }),
             "rms_norm: gamma has 8 numbers, the rows of x have 9");
 }
 

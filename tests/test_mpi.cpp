@@ -361,23 +361,14 @@ TEST(Columns, GradientsTooLargeForFloat) {
 // Errors.
 // -----------------------------------------------------------------------------------------------
 
-template <class Error, class Call>
-std::string text(Call call) {
-  try {
-    call();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
-}
-
 TEST(Columns, AnotherLengthThanTheColumnsIsAnErrorEverywhere) {
   const matrix<float> x = normals<float>(2, 10, 15);
   matrix<float> y = x, dgamma = x.topRows(1);
   const columns_here here(10, 0);
   const std::string expected = "columns: D is 11, the columns of all processes are 10";
   const auto error = [&](auto call) {
-    return text<std::invalid_argument>([&] { call(columns(here, 11), here.of(x), here.of(y)); });
+    return error_of<std::invalid_argument>(
+        [&] { call(columns(here, 11), here.of(x), here.of(y)); });
   };
   EXPECT_EQ(error([](auto where, auto in, auto out) { rn::rms_norm(where, in, rn::none, out); }),
             expected);
@@ -400,17 +391,17 @@ TEST(Columns, AnotherLengthThanTheColumnsIsAnErrorEverywhere) {
 TEST(Columns, ArgumentsAreChecked) {
   const matrix<float> x = normals<float>(2, 10, 16);
   matrix<float> y = x;
-  EXPECT_EQ(text<std::invalid_argument>(
+  EXPECT_EQ(error_of<std::invalid_argument>(
                 [&] { rn::rms_norm(rn::columns(MPI_COMM_WORLD, 10), x, x.leftCols(3), y); }),
             "rms_norm: gamma has 3 numbers, the rows of x have 10");
-  EXPECT_EQ(text<std::invalid_argument>(
+  EXPECT_EQ(error_of<std::invalid_argument>(
                 [&] { rn::rms_norm(rn::columns(MPI_COMM_NULL, 10), x, rn::none, y); }),
             "columns: comm is MPI_COMM_NULL");
   EXPECT_TRUE(same_bits(y, x));
 }
 
 TEST(Columns, MpiErrorsAreThrown) {
-  EXPECT_NE(text<std::runtime_error>([] {
+  EXPECT_NE(error_of<std::runtime_error>([] {
               rn::detail::fail_if_mpi_did(MPI_ERR_COMM);
             }).find("rownorm: MPI: "),
             std::string::npos);
@@ -421,7 +412,7 @@ TEST(Columns, MpiErrorsAreThrown) {
     MPI_Comm_dup(MPI_COMM_WORLD, &both);
     matrix<float> x = normals<float>(rank_of_all() == 0 ? 1 : 3, 10, 17);
     const std::string error =
-        text<std::runtime_error>([&] { rn::rms_norm(rn::columns(both, 20), x, rn::none, x); });
+        error_of<std::runtime_error>([&] { rn::rms_norm(rn::columns(both, 20), x, rn::none, x); });
     EXPECT_EQ(rank_of_all() == 0, error.find("MPI_ERR_TRUNCATE") != std::string::npos) << error;
     MPI_Comm_free(&both);
   }

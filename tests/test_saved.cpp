@@ -68,17 +68,9 @@ TEST(Saved, OfAnotherNumberOfRowsIsAnError) {
   const Eigen::RowVector4f x(1, 2, 3, 4);
   const std::vector<float> two(2, 1), one(1, 1);
   Eigen::RowVector4f y(9, 9, 9, 9);
-  const auto text = [&](auto call) {
-    try {
-      call();
-    } catch (const std::invalid_argument& error) {
-      return std::string(error.what());
-    }
-    return std::string();
-  };
-  EXPECT_EQ(text([&] { rn::rms_norm(x, rn::none, y, rn::saved(two)); }),
+  EXPECT_EQ(error_of([&] { rn::rms_norm(x, rn::none, y, rn::saved(two)); }),
             "rms_norm: rstd has 2 numbers, x has 1 row");
-  EXPECT_EQ(text([&] { rn::layer_norm(x, rn::none, rn::none, y, rn::saved(two, one)); }),
+  EXPECT_EQ(error_of([&] { rn::layer_norm(x, rn::none, rn::none, y, rn::saved(two, one)); }),
             "layer_norm: mean has 2 numbers, x has 1 row");
   EXPECT_EQ(y, Eigen::RowVector4f(9, 9, 9, 9));
 }
