@@ -424,7 +424,7 @@ ROWNORM_INLINE double sum_of_squares(std::size_t n, const Source& x) {
 
 /// The same, and the largest of |x * gamma| beside it.
 template <class T, class X, class Source, class Gamma>
-ROWNORM_INLINE totals<2> squares_and_peak(std::size_t n, const Source& x, const Gamma& gamma) {
+ROWNORM_APART totals<2> squares_and_peak(std::size_t n, Source x, Gamma gamma) {
   using order = order_for<T, typename Source::stored, typename Gamma::stored>;
   return sum<T, order, 2, 1>(n, [&](auto at, pack<T>& s, pack<T>& m) ROWNORM_LAMBDA {
     const pack<T> v = x(at);
@@ -538,7 +538,7 @@ struct moments {
 
 /// Sums of x - shift and of its squares.
 template <class T, class Source>
-ROWNORM_INLINE totals<2> sums_around(T shift, std::size_t n, const Source& x) {
+ROWNORM_APART totals<2> sums_around(T shift, std::size_t n, Source x) {
   using order = order_for<T, typename Source::stored>;
   const pack<T> c = splat(shift);
   return sum<T, order, 2>(n, [&](auto at, pack<T>& s, pack<T>& q) ROWNORM_LAMBDA {
@@ -882,8 +882,7 @@ ROWNORM_INLINE void apply_gradient(std::size_t n, const DY& dy, const Source& x,
 
 /// The sums of x^2 and of g * x.
 template <class T, class DY, class Source, class Gamma>
-ROWNORM_INLINE totals<2> gradient_sums(std::size_t n, const DY& dy, const Source& x,
-                                       const Gamma& gamma) {
+ROWNORM_APART totals<2> gradient_sums(std::size_t n, DY dy, Source x, Gamma gamma) {
   using order = order_for<T, typename DY::stored, typename Source::stored, typename Gamma::stored>;
   return sum<T, order, 2>(n, [&](auto at, pack<T>& s, pack<T>& c) ROWNORM_LAMBDA {
     const pack<T> v = x(at);
@@ -962,8 +961,7 @@ void rms_norm_backward(std::size_t begin, std::size_t end, std::size_t n, const 
 
 /// The sums of d = x - shift, d^2, g and g * d.
 template <class T, class DY, class Source, class Gamma>
-ROWNORM_INLINE totals<4> gradient_sums_around(T shift, std::size_t n, const DY& dy, const Source& x,
-                                              const Gamma& gamma) {
+ROWNORM_APART totals<4> gradient_sums_around(T shift, std::size_t n, DY dy, Source x, Gamma gamma) {
   using order = order_for<T, typename DY::stored, typename Source::stored, typename Gamma::stored>;
   const pack<T> c = splat(shift);
   return sum<T, order, 4>(
