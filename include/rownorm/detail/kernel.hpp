@@ -450,17 +450,18 @@ ROWNORM_INLINE void apply(std::size_t n, const Source& x, const Gamma& gamma, co
   }
 }
 
-/// Rows in two halves: found = first(i), then second(i, found). Of short rows the next one's first
-/// half comes before the second: the root and the quotients between the halves have the latency of
-/// a row of 128 numbers.
-template <class First, class Second>
+/// Rows in two halves, found = first(i) and second(i, found), and factor(found) between them. Of
+/// short rows the halves of three rows are taken in turn: the end of a sum, and the root and the
+/// quotients after it, have the latency of a row of 128 numbers each.
+template <class First, class Factor, class Second>
 ROWNORM_INLINE void in_two_halves(std::size_t begin, std::size_t end, std::size_t row_bytes,
-                                  First first, Second second) {
-  const std::size_t ahead = row_bytes <= 4096 ? 1 : 0;
-  decltype(first(begin)) found[2];  // of rows i and i - 1: a copy from one to the other would stall
-  for (std::size_t i = begin; i < end + ahead; ++i) {
-    if (i < end) found[i % 2] = first(i);
-    if (i >= begin + ahead) second(i - ahead, found[(i - ahead) % 2]);
+                                  First first, Factor factor, Second second) {
+  const std::size_t ahead = row_bytes <= 4096 && end - begin > 1 ? 1 : 0;
+  decltype(first(begin)) found[4];  // of rows i, i - 1, i - 2: copies among them would stall
+  for (std::size_t i = begin; i < end + 2 * ahead; ++i) {
+    if (i < end) found[i % 4] = first(i);
+    if (i >= begin + ahead && i < end + ahead) factor(found[(i - ahead) % 4]);
+    if (i >= begin + 2 * ahead) second(i - 2 * ahead, found[(i - 2 * ahead) % 4]);
   }
 }
 
@@ -480,8 +481,16 @@ inline constexpr double largest_outside = std::is_same_v<T, float> ? 0x1p100 : 0
 /// 1 / sqrt(mean_square + eps), and 0 for a row of zeros, so that zeros stay zeros at eps = 0.
 ROWNORM_INLINE double reciprocal_root(double mean_square, epsilon eps) {
   const double root =
-      eps.outside ? std::sqrt(mean_square) + eps.value : std::sqrt(mean_square + eps.value);
+      eps.outside ? scalar_sqrt(mean_square) + eps.value : scalar_sqrt(mean_square + eps.value);
   return root == 0 ? 0 : 1 / root;
+}
+
+/// The same from a sum of squares: one division less on the way from a row's first half to its
+/// second.
+ROWNORM_INLINE double reciprocal_rms(double squares, double length, epsilon eps) {
+  if (eps.outside || eps.value > 0x1p900) return reciprocal_root(squares / length, eps);
+  const double sum = scalar_fma(length, eps.value, squares);
+  return sum == 0 ? 0 : scalar_sqrt(length / sum);
 }
 
 /// A row of doubles whose squares leave the range is taken times this power of two. Small squares
@@ -546,6 +555,7 @@ ROWNORM_INLINE bool usable(double squares, epsilon eps) {
 /// of |x * gamma| (else a number below 0).
 struct squares_and_largest {
   double squares, largest;
+  double r = 0;  // 1/rms, where `squares` are usable
 };
 
 /// The first half of a row of n numbers, its statistic from the first k of them.
@@ -587,9 +597,8 @@ ROWNORM_INLINE double rms_norm_second(std::size_t n, std::size_t k, const Source
     if (!ROWNORM_LIKELY(usable<T>(found.squares, eps)))
       return rms_norm_row_again<T>(n, k, of_any(x), of_any<X>(gamma), of_any(y), eps,
                                    found.squares);
-  const double r = reciprocal_root(found.squares / static_cast<double>(k), eps);
-  apply_scale<T>(n, x, r, gamma, y, found.largest < 0 ? -1 : found.largest * r);
-  return r;
+  apply_scale<T>(n, x, found.r, gamma, y, found.largest < 0 ? -1 : found.largest * found.r);
+  return found.r;
 }
 
 /// Rows `begin` to `end` of a matrix whose rows have n numbers.
@@ -599,11 +608,14 @@ ROWNORM_INLINE void rms_norm(std::size_t begin, std::size_t end, std::size_t n, 
   if (n == 0) return;
   using row_of_y = decltype(y.at_row(0));
   using stored = typename decltype(x.second(0))::stored;
+  const double length = static_cast<double>(k);
   in_two_halves(
       begin, end, n * sizeof(T),
       [&](std::size_t i) ROWNORM_LAMBDA {
         return rms_norm_first<T, stored, row_of_y>(n, k, x.first(i), gamma.at_row(i));
       },
+      [&](squares_and_largest& found)
+          ROWNORM_LAMBDA { found.r = reciprocal_rms(found.squares, length, eps); },
       [&](std::size_t i, const squares_and_largest& found) ROWNORM_LAMBDA {
         rstd.set(i,
                  rms_norm_second<T>(n, k, x.second(i), gamma.at_row(i), y.at_row(i), eps, found));
@@ -716,6 +728,13 @@ struct mean_and_rstd {
   double mean, rstd;
 };
 
+/// What the first half of a row finds, and 1/sqrt(variance + eps), where the moments are usable.
+template <class T>
+struct moments_and_factor {
+  moments<T> m;
+  double r;
+};
+
 /// A row whose sums left the range of T: in double, or as scaled doubles. `m`: its moments, where T
 /// is double.
 template <class T, class Y>
@@ -739,15 +758,15 @@ ROWNORM_COLD mean_and_rstd layer_norm_row_again(std::size_t n, any_row x,
 template <class T, class Source, class Gamma, class Beta, class Y>
 ROWNORM_INLINE mean_and_rstd layer_norm_second(std::size_t n, const Source& x, const Gamma& gamma,
                                                const Beta& beta, const Y& y, epsilon eps,
-                                               const moments<T>& m) {
+                                               const moments_and_factor<T>& found) {
   using X = typename Source::stored;
+  const moments<T>& m = found.m;
   if constexpr (may_leave_range<T, X>)
     if (!ROWNORM_LIKELY(usable(m, eps)))
       return layer_norm_row_again(n, of_any(x), of_any<X>(gamma), any_shift<X>(beta), of_any(y),
                                   eps, m);
-  const double r = reciprocal_root(m.variance, eps);
-  apply_centred<T>(n, x, m, r, gamma, beta, y);
-  return {static_cast<double>(m.mean) + m.rest, r};
+  apply_centred<T>(n, x, m, found.r, gamma, beta, y);
+  return {static_cast<double>(m.mean) + m.rest, found.r};
 }
 
 /// Rows `begin` to `end` of a matrix whose rows have n numbers.
@@ -758,10 +777,14 @@ ROWNORM_INLINE void layer_norm(std::size_t begin, std::size_t end, std::size_t n
   if (n == 0) return;
   in_two_halves(
       begin, end, n * sizeof(T),
-      [&](std::size_t i) ROWNORM_LAMBDA { return find_moments<T>(n, x.first(i), x.second(i)); },
-      [&](std::size_t i, const moments<T>& m) ROWNORM_LAMBDA {
+      [&](std::size_t i) ROWNORM_LAMBDA {
+        return moments_and_factor<T>{find_moments<T>(n, x.first(i), x.second(i)), 0};
+      },
+      [&](moments_and_factor<T>& found)
+          ROWNORM_LAMBDA { found.r = reciprocal_root(found.m.variance, eps); },
+      [&](std::size_t i, const moments_and_factor<T>& found) ROWNORM_LAMBDA {
         const mean_and_rstd s = layer_norm_second<T>(n, x.second(i), gamma.at_row(i),
-                                                     beta.at_row(i), y.at_row(i), eps, m);
+                                                     beta.at_row(i), y.at_row(i), eps, found);
         mean.set(i, s.mean);
         rstd.set(i, s.rstd);
       });
@@ -1048,7 +1071,7 @@ ROWNORM_INLINE void rms_norm_backward_row(std::size_t n, const DY& dy, const Sou
                                             of_any(dgamma), known, t.of[0]);
   const double length = static_cast<double>(n);
   const double square = t.of[0] / length;
-  const double r = known.known ? known.r : reciprocal_root(square, known.eps);
+  const double r = known.known ? known.r : reciprocal_rms(t.of[0], length, known.eps);
   const double slope = slope_of_rms(t.of[1], r, square, length, known.eps);
   apply_gradient<false>(n, dy, x, gamma, dx, dgamma, row_sums<none_t>{},
                         gradient_factors<T>{r, 1, slope});

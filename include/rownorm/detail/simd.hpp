@@ -1323,6 +1323,16 @@ ROWNORM_INLINE T scalar_fma(T a, T b, T c) {
 #endif
 }
 
+/// The root of a number that is not negative: of others std::sqrt must tell errno.
+ROWNORM_INLINE double scalar_sqrt(double v) {
+#if defined(ROWNORM_AVX512) || defined(ROWNORM_AVX2) || defined(ROWNORM_SSE2)
+  const __m128d d = _mm_set_sd(v);
+  return _mm_cvtsd_f64(_mm_sqrt_sd(d, d));
+#else
+  return std::sqrt(v);
+#endif
+}
+
 ROWNORM_INLINE void prefetch(const void* p) {
 #if defined(__GNUC__) || defined(__clang__)
   __builtin_prefetch(p);
