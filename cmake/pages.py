@@ -3,7 +3,7 @@
 """What Doxygen and its site need: pages.py <repository> <docs folder> <MathJax's folder>
 
 The README and the page of each folder are written for a repository's browser, whose markdown has
-more than Doxygen's: links between pages and to their headings, links to files, pictures, footnotes.
+more than Doxygen's: links between pages and to headings, links to files, pictures, footnotes, formulas.
 They are put into words that Doxygen knows; the files that they name, and of MathJax the small part
 that draws formulas, are copied to where the site will be."""
 import pathlib
@@ -15,7 +15,8 @@ ROOT, DOCS, MATHJAX = map(pathlib.Path, sys.argv[1:])
 MATHJAX_PARTS = ("MathJax.js", "extensions", "jax/element", "jax/input/TeX", "jax/output/SVG/jax.js",
                  "jax/output/SVG/config.js", "jax/output/SVG/autoload", "jax/output/SVG/fonts/TeX")
 FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
-INLINE = re.compile(r"`[^`]*`"                            # code stays as it is
+INLINE = re.compile(r"\$`(?P<formula>[^`]*)`\$"
+                    r"|(?P<code>`[^`]*`)"
                     r"|(?P<picture>!?)\[(?P<text>[^\]^][^\]]*)\]\((?P<to>[^)\s]+)\)"
                     r"|\[\^(?P<note>\w+)\](?!:)")
 NOTES = re.compile(r"^\[\^(\w+)\]: (.*)$", re.MULTILINE)
@@ -43,10 +44,14 @@ def prose(path, text, notes):
         return f"{marks} {words}" if name == "index" else f"{marks} {words} {{#{name}}}"
 
     def inline(match):
+        if match["formula"]:
+            return rf"\f${match['formula']}\f$"
+        if match["code"]:  # a ' would end it
+            return f"`{match['code']}`" if "'" in match["code"] else match["code"]
         if match["note"]:
             number = notes.index(match["note"]) + 1
             return f'<sup><a href="#{page_name(path)}_note_{match["note"]}">{number}</a></sup>'
-        if match["to"] is None or re.match(r"\w+:", match["to"]):
+        if re.match(r"\w+:", match["to"]):
             return match[0]
         file, _, anchor = match["to"].partition("#")
         target = (path.parent / file).resolve() if file else path
