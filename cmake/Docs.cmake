@@ -4,6 +4,8 @@ find_package(Doxygen QUIET)
 find_package(Python3 COMPONENTS Interpreter QUIET)
 find_path(ROWNORM_MATHJAX_DIR MathJax.js PATH_SUFFIXES share/javascript/mathjax)  # Debian: libjs-mathjax
 if(NOT DOXYGEN_FOUND OR NOT Python3_FOUND OR NOT ROWNORM_MATHJAX_DIR)
+  message(STATUS "rownorm: Doxygen, Python or MathJax (Debian: doxygen, python3, libjs-mathjax) was not found, "
+                 "the target docs is left out")
   return()
 endif()
 

@@ -233,53 +233,67 @@ def targets():
 
 
 class Commands(Case):
+    """What they name is there; a command of a kind that no check_ knows fails."""
+
     def option(self, words, name):
         return words[words.index(name) + 1] if name in words else None
 
     def check(self, words):
-        words = [word for word in words if not re.match(r"\w+=", word) or word.startswith("-")]
         if words[0] == "nice":
             words = words[3:]
-        program, file = words[0], ROOT / words[0]
-        if program == "cmake":
-            kind = "workflowPresets" if "--workflow" in words else \
-                "buildPresets" if "--build" in words else "configurePresets"
-            if preset := self.option(words, "--preset"):
-                self.assertIn(preset, presets(kind))
-            else:
-                self.assertTrue("-S" in words or "--build" in words, words)
-            if "--target" in words:
-                self.assertLessEqual(set(words[words.index("--target") + 1:]), targets())
-            options = [re.match(r"-D(ROWNORM_\w+)=", word) for word in words]
-            everything = "".join(path.read_text() for path in ROOT.glob("**/CMakeLists.txt")
-                                 if "build" not in path.parts)
-            for option in filter(None, options):
-                self.assertRegex(everything, rf"(option|set)\({option[1]} ")
-        elif program == "ctest":
-            self.assertIn(self.option(words, "--preset"), presets("testPresets"))
-        elif program == "apt-get":
-            self.assertEqual(words[1:3], ["install", "-y"])
-            self.assertLessEqual(set(words[3:]), set(re.search(
-                r"packages=\((.*?)\)", (ROOT / ".ci/run").read_text(), re.DOTALL)[1].split()))
-        elif program in ("g++", "python3"):
-            files = [word for word in words[1:] if re.search(r"\.(cpp|py|csv)$", word)]
-            self.assertNotEqual(files, [])
-            for name in files:
-                self.assertTrue((ROOT / name).is_file(), name)
-            if program == "python3":
-                for option in filter(lambda word: word.startswith("--"), words[2:]):
-                    self.assertIn(f'"{option.split("=")[0]}"', (ROOT / words[1]).read_text())
-        elif match := re.match(r"build/\w+/(\w+)/(\w+)$", program):
-            self.assertIn(match[2], targets())
-            source = "".join(path.read_text() for path in (ROOT / match[1]).glob("*.cpp"))
-            for option in filter(lambda word: word.startswith("--") and "benchmark_" not in word, words):
-                self.assertIn(f'"{option}"', source)
-            for op in (self.option(words, "--ops") or "").split(","):
-                self.assertIn(op, source)
-        elif program == "git":
-            self.assertEqual(words[-3:], ["xargs", "clang-format", "-i"])
+        name = "program" if "/" in words[0] else re.sub(r"\W", "_", words[0])
+        getattr(self, f"check_{name}")(*words)
+
+    def check_cmake(self, *words):
+        kind = "workflowPresets" if "--workflow" in words else \
+            "buildPresets" if "--build" in words else "configurePresets"
+        if preset := self.option(words, "--preset"):
+            self.assertIn(preset, presets(kind))
         else:
-            self.assertTrue(file.is_file() and os.access(file, os.X_OK), f"{words}: what is that?")
+            self.assertTrue("-S" in words or "--build" in words)
+        if "--target" in words:
+            self.assertLessEqual(set(words[words.index("--target") + 1:]), targets())
+        lists = "".join((ROOT / name).read_text() for name in ("CMakeLists.txt", "tests/CMakeLists.txt"))
+        for option in re.findall(r"-D(ROWNORM_\w+)=", " ".join(words)):
+            self.assertRegex(lists, rf"(option|set)\({option} ")
+
+    def check_ctest(self, *words):
+        self.assertIn(self.option(words, "--preset"), presets("testPresets"))
+
+    def check_apt_get(self, _, install, yes, *packages):
+        self.assertEqual((install, yes), ("install", "-y"))
+        known = re.search(r"packages=\((.*?)\)", (ROOT / ".ci/run").read_text(), re.DOTALL)[1].split()
+        self.assertLessEqual(set(packages), set(known))
+
+    def check_g__(self, *words):
+        sources = [word for word in words if word.endswith(".cpp")]
+        self.assertNotEqual(sources, [])
+        for source in sources:
+            self.assertTrue((ROOT / source).is_file())
+
+    def check_python3(self, _, script, *arguments):
+        text = (ROOT / script).read_text()
+        for word in arguments:
+            if word.startswith("--"):
+                self.assertIn(f'"{word.split("=")[0]}"', text)
+            elif "/" in word:
+                self.assertTrue((ROOT / word).is_file())
+
+    def check_git(self, *words):
+        self.assertEqual(words[-3:], ("xargs", "clang-format", "-i"))
+
+    def check_program(self, program, *words):
+        built = re.match(r"build/\w+/(\w+)/(\w+)$", program)
+        if not built:
+            self.assertTrue(os.access(ROOT / program, os.X_OK))
+            return
+        self.assertIn(built[2], targets())
+        source = "".join(path.read_text() for path in (ROOT / built[1]).glob("*.cpp"))
+        for word in words:
+            if word.startswith("--") and not word.startswith("--benchmark_"):
+                self.assertIn(f'"{word}"', source)
+        for op in (self.option(words, "--ops") or "").split(","):
+            self.assertRegex(source, rf"\b{op}\b")
 
     def test_shell(self):
         blocks = [block for block in BLOCKS if block.language == "sh"]
