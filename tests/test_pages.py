@@ -157,7 +157,7 @@ class Cpp(Case):
             "static void call(int i) {", "switch (i) {", *calls, "}", "}", "}  // namespace pages",
             "int main(int, char** argument) { pages::call(std::atoi(argument[1])); }", ""]))
         self.succeed([OPTIONS.compiler, "-std=c++17", "-O0", "-Wall", "-Wextra", f"-I{ROOT / 'include'}",
-                      *(f"-isystem{folder}" for folder in OPTIONS.include), *flags, source,
+                      *(f"-I{folder}" for folder in OPTIONS.include), *flags, source,
                       "-o", self.folder / "pages"])
 
     def test_alone(self):
@@ -195,9 +195,9 @@ class CMake(Case):
         (self.folder / "main.cpp").write_text("#include <rownorm/rownorm.hpp>\nint main() {}\n")
         (self.folder / "CMakeLists.txt").write_text(
             f"cmake_minimum_required(VERSION 3.22)\nproject(user LANGUAGES CXX)\n{text}")
-        build = self.folder / "build"
+        build = tempfile.mkdtemp(dir=self.folder)
         with self.subTest(str(block), text=text):
-            self.succeed([OPTIONS.cmake, "-S", self.folder, "-B", build, "--fresh", *arguments,
+            self.succeed([OPTIONS.cmake, "-S", self.folder, "-B", build, *arguments,
                           f"-DCMAKE_CXX_COMPILER={OPTIONS.compiler}"])
             self.assertIn("my_program", self.succeed([OPTIONS.cmake, "--build", build, "--target", "help"]))
 
