@@ -343,8 +343,10 @@ class Examples(Case):
     def run_example(self, words):
         command = self.command(words)
         program = next(pathlib.Path(word) for word in map(str, command) if "/examples/" in word)
-        if not program.exists():
-            print(f"{words}: not run, {program.name} was not built")
+        missing = next((word for word in [str(program), *words]
+                        if word.startswith("/") and not pathlib.Path(word).exists()), None)
+        if missing:
+            print(f"{words}: not run, there is no {missing}")
             return None
         return self.succeed(command, cwd=self.folder, env={
             **os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
