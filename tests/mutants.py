@@ -8,6 +8,8 @@ Prints caught or missed for each; fails where a mutant is missed, does not compi
 text that it replaces is no longer there.
 """
 import argparse
+import concurrent.futures
+import os
 import pathlib
 import shutil
 import subprocess
@@ -31,21 +33,23 @@ MUTANTS = [
      "test_rms_norm"),
     ("sqrt(mean(x))", KERNEL, "const pack<T> v = x(at);\n    s = fma(v, v, s);\n  });",
      "const pack<T> v = x(at);\n    s = s + v;\n  });", "test_rms_norm"),
-    ("eps outside the root", KERNEL, ": std::sqrt(mean_square + eps.value);",
-     ": std::sqrt(mean_square) + eps.value;", "test_rms_norm"),
+    ("eps outside the root", KERNEL, "return sum == 0 ? 0 : scalar_sqrt(length / sum);",
+     "return 1 / (scalar_sqrt(squares / length) + eps.value);", "test_rms_norm"),
     # eps, n, the statistic.
-    ("eps dropped", KERNEL, ": std::sqrt(mean_square + eps.value);", ": std::sqrt(mean_square);",
-     "test_rms_norm"),
-    ("outside_root ignored", KERNEL, "eps.outside ? std::sqrt(mean_square) + eps.value :",
-     "eps.outside ? std::sqrt(mean_square + eps.value) :", "test_rms_norm"),
-    ("n off by one", KERNEL, "reciprocal_root(found.squares / static_cast<double>(k), eps)",
-     "reciprocal_root(found.squares / static_cast<double>(k + 1), eps)", "test_rms_norm"),
+    ("eps dropped", KERNEL, "const double sum = scalar_fma(length, eps.value, squares);",
+     "const double sum = squares;", "test_rms_norm"),
+    ("outside_root ignored", KERNEL, "if (eps.outside || eps.value > 0x1p900)",
+     "if (eps.value > 0x1p900)", "test_rms_norm"),
+    ("n off by one", KERNEL, "const double length = static_cast<double>(k);",
+     "const double length = static_cast<double>(k + 1);", "test_rms_norm"),
     ("the statistic from all of the row", KERNEL, "return {sum_of_squares<T>(k, x), -1};",
      "return {sum_of_squares<T>(n, x), -1};", "test_rms_norm"),
     ("the sample variance", KERNEL, "t.of[1] / length};",
      "t.of[1] / (length - 1)};", "test_layer_norm"),
     ("zeros at eps = 0 become NaN", KERNEL, "return root == 0 ? 0 : 1 / root;", "return 1 / root;",
      "test_range"),
+    ("zeros in double at eps = 0 become NaN", KERNEL, "return sum == 0 ? 0 :", "return",
+     "test_extremes"),
     ("rstd not given", KERNEL, "data[i] = static_cast<S>(v);", "data[0] = static_cast<S>(v);",
      "test_rms_norm"),
     # The mean.
@@ -55,7 +59,9 @@ MUTANTS = [
      "test_layer_norm"),
     ("a bad guess of the mean kept", KERNEL, "2 * a.delta * a.delta <= a.square", "true",
      "test_layer_norm"),
-    ("beta dropped", KERNEL, "return fma(z, gamma(at), beta(at));", "return z * gamma(at);",
+    ("beta dropped", KERNEL,
+     "if constexpr (Gamma::present && Beta::present) return fma(z, gamma(at), beta(at));",
+     "if constexpr (Gamma::present && Beta::present) return z * gamma(at);",
      "test_layer_norm"),
     # Words.
     ("after_rounding dropped", KERNEL, "if constexpr (Gamma::after_rounding) z = rounded_to<X>(z);",
@@ -77,9 +83,12 @@ MUTANTS = [
     ("every head gets the first gamma", KERNEL, "parameter{data + i % heads * length, length, 1}",
      "parameter{data, length, 1}", "test_rms_norm"),
     ("the last row left out", KERNEL,
-     "i < end + ahead; ++i", "i + 1 < end + ahead; ++i", "test_rms_norm"),
-    ("the second half with another row's statistic", KERNEL, "found[(i - ahead) % 2]",
-     "found[i % 2]", "test_rms_norm"),
+     "i < end + 2 * ahead; ++i", "i + 1 < end + 2 * ahead; ++i", "test_rms_norm"),
+    ("the second half with another row's statistic", KERNEL,
+     "second(i - 2 * ahead, found[(i - 2 * ahead) % 4])",
+     "second(i - 2 * ahead, found[(i - ahead) % 4])", "test_rms_norm"),
+    ("the factor of the last row left out", KERNEL, "i < end + ahead) factor", "i < end) factor",
+     "test_rms_norm"),
     ("past the cache the tail left out", SIMD,
      "ROWNORM_INLINE place<T, Order, std::size_t> streamed(place<T, Order, std::size_t> at) {\n"
      "  return at;",
@@ -129,6 +138,33 @@ MUTANTS = [
      "test_range"),
     ("layer_norm fallback dropped", KERNEL, "if (!ROWNORM_LIKELY(usable(m, eps)))", "if (false)",
      "test_range"),
+    ("a row done again: its scale dropped", KERNEL, "return v * splat(scale);", "return v;",
+     "test_extremes"),
+    ("a row done again: one_plus dropped", KERNEL, "if (one_plus) v = v + splat(1.0);", "",
+     "test_again"),
+    ("a row done again: after_rounding dropped", KERNEL,
+     "if (gamma.rounded != kind::nothing) z = rounded_to_any(gamma.rounded, z);", "", "test_again"),
+    ("a row done again: beta dropped", KERNEL, "return of_any<X>(beta, -0.0);",
+     "return {-0.0};", "test_again"),
+    ("a row done again: the gate dropped", KERNEL,
+     "if (gate != nullptr) v = v * silu_of_any(gate_storage, gate, of_any(at));\n    return v * ",
+     "return v * ", "test_again"),
+    ("a row done again: the gate behind gamma dropped", KERNEL,
+     "if (gate != nullptr) v = v * silu_of_any(gate_storage, gate, of_any(at));\n    return v;",
+     "return v;", "test_again"),
+    ("a row done again: written where it is added to", KERNEL,
+     "if (adds) v = load_any(storage, data, of_any(at)) + v;", "", "test_again"),
+    ("a row done again: not added to dgamma", KERNEL,
+     "store_any(storage, partial, of_any(at), fma(x, y, load_any(storage, partial, of_any(at))));",
+     "store_any(storage, partial, of_any(at), load_any(storage, partial, of_any(at)));",
+     "test_again"),
+    ("a row done again: not added to dbeta", KERNEL,
+     "store_any(storage, partial, of_any(at), load_any(storage, partial, of_any(at)) + x);", ";",
+     "test_again"),
+    ("fp16 done again as float", SIMD, "return load(at, static_cast<const float16*>(row));",
+     "return load(at, static_cast<const float*>(row));", "test_again"),
+    ("bf16 written again as float", SIMD, "return store(at, static_cast<bfloat16*>(row), v);",
+     "return store(at, static_cast<float*>(row), v);", "test_again"),
     # Gradients.
     ("the gradient of the root dropped", KERNEL, "fma(h, slope, g)", "g", "test_rms_norm_backward"),
     ("dgamma without the normalized number", KERNEL, "dgamma.add(at, v, h);",
@@ -164,6 +200,23 @@ def run(command):
     return subprocess.run(command, capture_output=True, text=True)
 
 
+def verdict_of(mutant, folder, here, given):
+    _, file, old, new, test = mutant
+    headers = folder / "include"
+    shutil.copytree(here.parent / "include", headers)
+    text = (headers / file).read_text()
+    if text.count(old) != 1:
+        return f"its text is {text.count(old)} times in {file}"
+    (headers / file).write_text(text.replace(old, new))
+    program = str(folder / test)
+    built = run([given.compiler, "-std=c++17", *given.flags.split(), f"-I{headers}",
+                 *(f"-idirafter{i}" for i in given.include), str(here / f"{test}.cpp"),
+                 "-o", program, *given.libraries.split()])
+    if built.returncode != 0:
+        return "does not compile:\n" + built.stderr[:2000]
+    return "missed" if run([program]).returncode == 0 else "caught"
+
+
 def main():
     here = pathlib.Path(__file__).resolve().parent
     options = argparse.ArgumentParser()
@@ -174,32 +227,19 @@ def main():
     options.add_argument("names", nargs="*")
     given = options.parse_args()
 
-    failed = 0
-    with tempfile.TemporaryDirectory() as folder:
-        for name, file, old, new, test in MUTANTS:
-            if given.names and name not in given.names:
-                continue
-            headers = pathlib.Path(folder) / "include"
-            shutil.rmtree(headers, ignore_errors=True)
-            shutil.copytree(here.parent / "include", headers)
-            text = (headers / file).read_text()
-            if text.count(old) != 1:
-                verdict = f"its text is {text.count(old)} times in {file}"
-            else:
-                (headers / file).write_text(text.replace(old, new))
-                program = f"{folder}/{test}"
-                built = run([given.compiler, "-std=c++17", *given.flags.split(), f"-I{headers}",
-                             *(f"-idirafter{i}" for i in given.include), str(here / f"{test}.cpp"),
-                             "-o", program, *given.libraries.split()])
-                if built.returncode != 0:
-                    verdict = "does not compile:\n" + built.stderr[:2000]
-                else:
-                    verdict = "missed" if run([program]).returncode == 0 else "caught"
-            print(f"{verdict.splitlines()[0] if verdict == 'caught' else verdict}: {name} ({test})",
-                  flush=True)
-            failed += verdict != "caught"
-    print(f"{failed} not caught")
-    return failed != 0
+    # Each in folders of its own, as many at once as there are cores.
+    with tempfile.TemporaryDirectory() as folder, \
+            concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        chosen = [m for m in MUTANTS if not given.names or m[0] in given.names]
+        verdicts = pool.map(
+            lambda i: verdict_of(chosen[i], pathlib.Path(folder) / str(i), here, given),
+            range(len(chosen)))
+        caught = 0
+        for (name, _, _, _, test), verdict in zip(chosen, verdicts):
+            print(f"{verdict}: {name} ({test})", flush=True)
+            caught += verdict == "caught"
+    print(f"{caught} of {len(chosen)} caught")
+    return caught != len(chosen)
 
 
 sys.exit(main())

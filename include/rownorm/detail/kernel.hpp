@@ -410,11 +410,12 @@ ROWNORM_INLINE pack<T> scale_and_shift(place<T, Order, Count> at, pack<T> z, con
   else return z;
 }
 
-template <class X, class Count>
+template <class X, class Count, class Beta>
 ROWNORM_INLINE pack<double> scale_and_shift(place<double, in_order, Count> at, pack<double> z,
-                                            const any_parameter& gamma, const any_parameter& beta) {
+                                            const any_parameter& gamma, const Beta& beta) {
   if (gamma.rounded != kind::nothing) z = rounded_to_any(gamma.rounded, z);
-  return fma(z, gamma(at), beta(at));
+  if constexpr (Beta::present) return fma(z, gamma(at), beta(at));
+  else return z * gamma(at);
 }
 
 /// Below this, 127 / peak is no T: such a row becomes zeros.
@@ -501,10 +502,14 @@ ROWNORM_INLINE double scale_for(double mean_square, double mean, epsilon eps) {
   return lost || std::fabs(mean) >= 0x1p-300 ? 1 : 0x1p600;
 }
 
+/// The eps of numbers times `scale`.
+ROWNORM_INLINE epsilon scaled(epsilon eps, double scale) {
+  return eps.outside ? epsilon(outside_root(eps.value * scale))
+                     : epsilon(eps.value * scale * scale);
+}
 /// The factor for the scaled numbers, `mean_square` being theirs; times `scale` it is 1/rms.
 ROWNORM_INLINE double scaled_factor(double scale, double mean_square, epsilon eps) {
-  return reciprocal_root(mean_square, eps.outside ? epsilon(outside_root(eps.value * scale))
-                                                  : epsilon(eps.value * scale * scale));
+  return reciprocal_root(mean_square, scaled(eps, scale));
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -582,7 +587,7 @@ ROWNORM_COLD double rms_norm_row_again(std::size_t n, std::size_t k, any_row x,
     x.scale = scale_for(squares, 0, eps);
     squares = sum_of_squares<double>(k, x);
   }
-  const double r = scaled_factor(x.scale, squares / static_cast<double>(k), eps);
+  const double r = reciprocal_rms(squares, static_cast<double>(k), scaled(eps, x.scale));
   apply_scale<double>(n, x, r, gamma, y);
   return r * x.scale;
 }
@@ -1053,7 +1058,8 @@ ROWNORM_COLD void rms_norm_backward_row_again(std::size_t n, const any_row& dy, 
   }
   const double length = static_cast<double>(n);
   const double square = t.of[0] / length;
-  const double r = known.known ? known.r / x.scale : scaled_factor(x.scale, square, known.eps);
+  const double r =
+      known.known ? known.r / x.scale : reciprocal_rms(t.of[0], length, scaled(known.eps, x.scale));
   const double slope = slope_of_rms(t.of[1], r, square, length, known.eps);
   apply_gradient<false>(n, dy, x, gamma, dx, dgamma, row_sums<none_t>{},
                         gradient_factors<double>{r, x.scale, slope});
