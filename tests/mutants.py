@@ -127,6 +127,9 @@ MUTANTS = [
     # The range.
     ("float fallback dropped", KERNEL,
      "if (!ROWNORM_LIKELY(usable<T>(found.squares, eps)))", "if (false)", "test_range"),
+    ("tiny rows taken for zeros", KERNEL, "larger{}) == 0;", "larger{}) >= 0;", "test_range"),
+    ("zeros times an infinite factor", KERNEL, "factor = 0;  // 1/rms may be infinite", "",
+     "test_extremes"),
     ("small squares taken as they are", KERNEL,
      "in_range(squares, least<T>, std::numeric_limits<double>::infinity())",
      "in_range(squares, 0.0, std::numeric_limits<double>::infinity())", "test_range"),

@@ -169,6 +169,19 @@ struct input_gated {
   }
 };
 
+/// Whether a row is zeros alone, as padding is: it need not be done again. Of other sources than
+/// memory nobody knows.
+template <class T, class Source>
+ROWNORM_INLINE bool holds_zeros(std::size_t, const Source&) {
+  return false;
+}
+template <class T, class S>
+ROWNORM_COLD bool holds_zeros(std::size_t n, const from<S>& x) {
+  pack<T> m = splat(T(0));
+  each<T, in_order>(n, [&](auto at) ROWNORM_LAMBDA { m = max(m, abs(x(at))); });
+  return across(max(m.a, m.b), larger{}) == 0;
+}
+
 /// Asks the memory for the row after this one.
 template <class Source, class Place>
 ROWNORM_INLINE void fetch_next(const Source&, Place) {}
@@ -598,11 +611,15 @@ ROWNORM_INLINE double rms_norm_second(std::size_t n, std::size_t k, const Source
                                       const Gamma& gamma, const Y& y, epsilon eps,
                                       const squares_and_largest& found) {
   using X = typename Source::stored;
+  double factor = found.r;
   if constexpr (may_leave_range<T, X>)
-    if (!ROWNORM_LIKELY(usable<T>(found.squares, eps)))
-      return rms_norm_row_again<T>(n, k, of_any(x), of_any<X>(gamma), of_any(y), eps,
-                                   found.squares);
-  apply_scale<T>(n, x, found.r, gamma, y, found.largest < 0 ? -1 : found.largest * found.r);
+    if (!ROWNORM_LIKELY(usable<T>(found.squares, eps))) {
+      if (found.squares != 0 || !holds_zeros<T>(n, x))
+        return rms_norm_row_again<T>(n, k, of_any(x), of_any<X>(gamma), of_any(y), eps,
+                                     found.squares);
+      factor = 0;  // 1/rms may be infinite
+    }
+  apply_scale<T>(n, x, factor, gamma, y, found.largest < 0 ? -1 : found.largest * factor);
   return found.r;
 }
 
@@ -995,6 +1012,13 @@ ROWNORM_INLINE bool usable_gradient(double sum) {
   return std::is_same_v<T, double> ||
          in_range(std::fabs(sum), least<T>, std::numeric_limits<double>::infinity());
 }
+/// The same where dy, or x of a product, may be zeros, as they are of padding and of tokens that
+/// are not learnt from.
+template <class T, class... Sources>
+ROWNORM_INLINE bool usable_gradient(double sum, std::size_t n, const Sources&... sources) {
+  return ROWNORM_LIKELY(usable_gradient<T>(sum)) ||
+         (sum == 0 && (holds_zeros<T>(n, sources) || ...));
+}
 
 /// dx = r * scale * (g - shift - h * slope) with h = (x - mean - rest) * r.
 template <class T>
@@ -1070,14 +1094,17 @@ ROWNORM_INLINE void rms_norm_backward_row(std::size_t n, const DY& dy, const Sou
                                           const Gamma& gamma, const DX& dx, const G& dgamma,
                                           const row_statistics& known) {
   const totals<2> t = gradient_sums<T>(n, dy, x, gamma);
-  if constexpr (may_leave_range<T, typename Source::stored>)
-    if (!ROWNORM_LIKELY(usable<T>(t.of[0], known.eps) && usable_gradient<T>(t.of[1])))
-      return rms_norm_backward_row_again<T>(n, of_any(dy), of_any(x),
-                                            of_any<typename Source::stored>(gamma), of_any(dx),
-                                            of_any(dgamma), known, t.of[0]);
   const double length = static_cast<double>(n);
   const double square = t.of[0] / length;
   const double r = known.known ? known.r : reciprocal_rms(t.of[0], length, known.eps);
+  if constexpr (may_leave_range<T, typename Source::stored>) {
+    const bool in_T = ROWNORM_LIKELY(usable<T>(t.of[0], known.eps)) ||
+                      (t.of[0] == 0 && holds<T>({known.eps, true, 0, r}) && holds_zeros<T>(n, x));
+    if (!(in_T && usable_gradient<T>(t.of[1], n, x, dy)))
+      return rms_norm_backward_row_again<T>(n, of_any(dy), of_any(x),
+                                            of_any<typename Source::stored>(gamma), of_any(dx),
+                                            of_any(dgamma), known, t.of[0]);
+  }
   const double slope = slope_of_rms(t.of[1], r, square, length, known.eps);
   apply_gradient<false>(n, dy, x, gamma, dx, dgamma, row_sums<none_t>{},
                         gradient_factors<T>{r, 1, slope});
@@ -1185,8 +1212,8 @@ ROWNORM_INLINE void layer_norm_backward_row(std::size_t n, const DY& dy, const S
   const around<T, 4> a = gradient_sums_near_mean<T>(n, dy, x, gamma, 1, known);
   const moments<T> m = corrected(a);
   if constexpr (may_leave_range<T, typename Source::stored>)
-    if (!ROWNORM_LIKELY(usable(m, known.eps) && usable_gradient<T>(a.sums.of[2]) &&
-                        usable_gradient<T>(a.sums.of[3])))
+    if (!(ROWNORM_LIKELY(usable(m, known.eps)) && usable_gradient<T>(a.sums.of[2], n, dy) &&
+          usable_gradient<T>(a.sums.of[3], n, x, dy)))
       return layer_norm_backward_row_again(n, of_any(dy), of_any(x),
                                            of_any<typename Source::stored>(gamma), of_any(dx),
                                            of_any(dgamma), of_any(dbeta), known, m);
