@@ -36,7 +36,7 @@ function(build_with_cmake flags components)
   list(TRANSFORM components APPEND ": right" OUTPUT_VARIABLE calls)
   list(JOIN warnings " " warnings)
   list(JOIN components "\\;" components)
-  run(${CMAKE_COMMAND} -S ${source} -B ${folder} -G ${GENERATOR} -DWAY=${WAY} -DROWNORM=${rownorm}
+  run(${CMAKE_COMMAND} -S ${source} -B ${folder} -G ${GENERATOR} -DWAY=${WAY} -DVERSION=${VERSION} -DROWNORM=${rownorm}
       -DCMAKE_CXX_COMPILER=${COMPILER} "-DCMAKE_CXX_FLAGS=${flags} ${warnings}" -DCMAKE_BUILD_TYPE=
       -DCMAKE_CXX_EXTENSIONS=OFF -DCMAKE_PREFIX_PATH=${prefix} "-DCOMPONENTS=${components}" ${ARGN})
   run(${CMAKE_COMMAND} --build ${folder})
