@@ -140,7 +140,7 @@ void elsewhere() {
 
 }  // namespace
 
-int main() {  // NOLINT(bugprone-exception-escape)
+int main() {
   forward();
   backward();
   elsewhere();
