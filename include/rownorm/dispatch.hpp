@@ -71,38 +71,51 @@ number_in<Y> number_from(const output<Y>&);
 template <class A>
 none_t number_from(const A&);
 
-/// The type of the numbers of A, which all others share.
-template <class T, class A, class... Others>
-struct common_number {
-  using type = decltype(number_from(std::declval<const A&>()));
-  static_assert(
-      is_plain<A> &&
-          ((is_plain<Others> &&
-            std::is_same_v<decltype(number_from(std::declval<const Others&>())), type>)&&...),
-      "rownorm::dispatch: x, residual and y must be of one type, and not quantized; the calls of "
-      "the "
-      "headers take more");
-  static_assert(std::is_same_v<T, std::conditional_t<std::is_same_v<type, double>, double, float>>,
-                "rownorm::dispatch: the arithmetic is double for rows of double, else float; the "
-                "calls of the headers take either");
-};
-template <class T, class... A>
-using common = typename common_number<T, A...>::type;
-
 template <class S, class G>
 inline constexpr bool goes_with = is_none<G> || std::is_same_v<G, S> ||
                                   (std::is_same_v<G, float> && sizeof(S) == 2);
+template <class Gamma>
+inline constexpr bool has_both_words = false;
+template <class G>
+inline constexpr bool has_both_words<parameter<G, true, true>> = true;
+
+template <class A>
+using number_of_rows = decltype(number_from(std::declval<const A&>()));
+
+/// Whether a call is covered; what is wrong is one error.
+template <class T, class X, class Gamma, class Beta, class Y>
+constexpr bool is_covered() {
+  using S = number_of_rows<X>;
+  using G = typename Gamma::stored;
+  using B = typename Beta::stored;
+  constexpr bool one_type = is_plain<X> && is_plain<Y> && std::is_same_v<S, number_of_rows<Y>>;
+  static_assert(one_type,
+                "rownorm::dispatch: x, residual and y must be of one type, and not quantized; the "
+                "calls of the headers take more");
+  constexpr bool gamma = !one_type || goes_with<S, G>;
+  static_assert(gamma,
+                "rownorm::dispatch: gamma must be of the type of x, or float beside a 16-bit x; "
+                "the calls of the headers take any");
+  constexpr bool beta = !one_type || !gamma ||
+                        (goes_with<S, B> && (is_none<B> || is_none<G> || std::is_same_v<B, G>));
+  static_assert(beta,
+                "rownorm::dispatch: beta must be of the type of gamma, or where gamma is none of "
+                "the type of x, or float beside a 16-bit x; the calls of the headers take any");
+  constexpr bool one_word = !has_both_words<Gamma>;
+  static_assert(one_word, "rownorm::dispatch: one_plus and after_rounding may not come together");
+  constexpr bool types = one_type && gamma && beta;
+  constexpr bool arithmetic =
+      !types || std::is_same_v<T, std::conditional_t<std::is_same_v<S, double>, double, float>>;
+  static_assert(arithmetic,
+                "rownorm::dispatch: the arithmetic is double for rows of double, else float; the "
+                "calls of the headers take either");
+  return types && one_word && arithmetic;
+}
 
 template <class S, class Gamma>
 struct gain_index {};
 template <class S, class G, bool OnePlus, bool AfterRounding>
 struct gain_index<S, parameter<G, OnePlus, AfterRounding>> {
-  static_assert(
-      goes_with<S, G>,
-      "rownorm::dispatch: gamma must be of the type of x, or float beside a 16-bit x; the "
-      "calls of the headers take any");
-  static_assert(!(OnePlus && AfterRounding),
-                "rownorm::dispatch: one_plus and after_rounding may not come together");
   static constexpr bool own = std::is_same_v<G, S>;
   static constexpr bool after = AfterRounding && !std::is_same_v<S, double>;  // else nothing rounds
   static constexpr abi::gain value = is_none<G> ? abi::no_gain
@@ -115,10 +128,6 @@ template <class S, class Gamma, class Beta>
 struct shift_index {
   using B = typename Beta::stored;
   using G = typename Gamma::stored;
-  static_assert(
-      goes_with<S, B> && (is_none<B> || is_none<G> || std::is_same_v<B, G>),
-      "rownorm::dispatch: beta must be of the type of gamma, or where gamma is none of the "
-      "type of x, or float beside a 16-bit x; the calls of the headers take any");
   static constexpr bool single =
       std::is_same_v<std::conditional_t<is_none<B>, G, B>, float> && !std::is_same_v<S, float>;
   static constexpr abi::shift value = single ? abi::single_shift : abi::own_shift;
@@ -154,24 +163,28 @@ struct runner<by_isa> {
   template <class T, class X, class Gamma, class Y, class Rstd>
   void rms_norm(std::size_t count, std::size_t n, std::size_t k, const X& x, const Gamma& gamma,
                 const Y& y, epsilon eps, const Rstd& rstd) const {
-    using S = common<T, X, Y>;
-    constexpr abi::gain g = gain_index<S, Gamma>::value;
-    static_assert(abi::covered(abi::number_of<S>, g));
-    const abi::forward call =
-        forward_call(count, n, k, x, gamma, no_parameter{}, y, eps, column<none_t>{nullptr}, rstd);
-    if (count != 0 && n != 0) abi::chosen().rms_norm[abi::number_of<S>][g](call);
+    if constexpr (is_covered<T, X, Gamma, no_parameter, Y>()) {
+      using S = number_of_rows<X>;
+      constexpr abi::gain g = gain_index<S, Gamma>::value;
+      static_assert(abi::covered(abi::number_of<S>, g));
+      const abi::forward call = forward_call(count, n, k, x, gamma, no_parameter{}, y, eps,
+                                             column<none_t>{nullptr}, rstd);
+      if (count != 0 && n != 0) abi::chosen().rms_norm[abi::number_of<S>][g](call);
+    }
   }
 
   template <class T, class X, class Gamma, class Beta, class Y, class Mean, class Rstd>
   void layer_norm(std::size_t count, std::size_t n, const X& x, const Gamma& gamma,
                   const Beta& beta, const Y& y, epsilon eps, const Mean& mean,
                   const Rstd& rstd) const {
-    using S = common<T, X, Y>;
-    constexpr abi::gain g = gain_index<S, Gamma>::value;
-    constexpr abi::shift b = shift_index<S, Gamma, Beta>::value;
-    static_assert(abi::covered(abi::number_of<S>, g, b));
-    const abi::forward call = forward_call(count, n, n, x, gamma, beta, y, eps, mean, rstd);
-    if (count != 0 && n != 0) abi::chosen().layer_norm[abi::number_of<S>][g][b](call);
+    if constexpr (is_covered<T, X, Gamma, Beta, Y>()) {
+      using S = number_of_rows<X>;
+      constexpr abi::gain g = gain_index<S, Gamma>::value;
+      constexpr abi::shift b = shift_index<S, Gamma, Beta>::value;
+      static_assert(abi::covered(abi::number_of<S>, g, b));
+      const abi::forward call = forward_call(count, n, n, x, gamma, beta, y, eps, mean, rstd);
+      if (count != 0 && n != 0) abi::chosen().layer_norm[abi::number_of<S>][g][b](call);
+    }
   }
 
  private:

@@ -118,10 +118,11 @@ struct runner<par_on<Pool>> {
     const auto task = [step, count, &body](std::size_t i) {
       body(i * step, std::min((i + 1) * step, count));
     };
-    static_assert(std::is_invocable_v<const Pool&, std::size_t, decltype(task)>,
+    constexpr bool is_pool = std::is_invocable_v<const Pool&, std::size_t, decltype(task)>;
+    static_assert(is_pool,
                   "rownorm: par_on(pool) needs a pool that can be called as pool(n, body)");
     if (count <= step || numbers < least_numbers) body(0, count);
-    else where.pool(count / step + (count % step != 0), task);
+    else if constexpr (is_pool) where.pool(count / step + (count % step != 0), task);
   }
 
   template <class Body>

@@ -34,15 +34,31 @@ inline constexpr bool has_storage = false;
 template <class S>
 inline constexpr bool has_storage<S, std::void_t<typename storage<S>::type>> = true;
 
+// A mistake is one error and not a page of them: what is asked has a name for clang to print,
+// stands in a function (of a class clang uses nothing after an error), once for each type, and is
+// followed by code that compiles, such as these rows in place of an argument.
+ROWNORM_INLINE rows<float> after_error() {
+  return {nullptr, 0, 0};
+}
+
+/// Whether calls may take numbers of this type (not const).
+template <class Number>
+constexpr bool is_number() {
+  constexpr bool known = has_storage<Number>;
+  static_assert(known,
+                "rownorm: the numbers must be float, double, Eigen::half or Eigen::bfloat16, or of "
+                "a type for which rownorm::storage is specialized");
+  if constexpr (known)
+    static_assert(sizeof(typename storage<Number>::type) == sizeof(Number),
+                  "rownorm::storage: the sizes of the types differ");
+  return known;
+}
 /// The plain type below T, const where T is.
 template <class T>
 struct plain {
-  static_assert(
-      has_storage<std::remove_const_t<T>>,
-      "rownorm: the numbers must be float, double, Eigen::half or Eigen::bfloat16, or of a "
-      "type for which rownorm::storage is specialized");
-  using stored = typename storage<std::remove_const_t<T>>::type;
-  static_assert(sizeof(stored) == sizeof(T), "rownorm::storage: the sizes of the types differ");
+  using number = std::remove_const_t<T>;
+  using stored =
+      typename std::conditional_t<is_number<number>(), storage<number>, storage<float>>::type;
   using type = std::conditional_t<std::is_const_v<T>, const stored, stored>;
 };
 template <class T>
@@ -81,22 +97,36 @@ constexpr bool has_direct_access() {
   return (static_cast<unsigned>(Eigen::internal::traits<A>::Flags) & Eigen::DirectAccessBit) != 0;
 }
 
+/// Whether the numbers of each row of E lie side by side in memory.
+template <class E>
+constexpr bool has_rows() {
+  constexpr bool own_storage = has_direct_access<E>();
+  static_assert(
+      own_storage,
+      "rownorm: this Eigen expression has no storage of its own: evaluate it into a matrix "
+      "first (auto m = (a + b).eval()) and pass that");
+  if constexpr (own_storage) {
+    constexpr bool row_major = E::IsVectorAtCompileTime || E::IsRowMajor;
+    static_assert(
+        row_major,
+        "rownorm: the matrix is column-major: declare it Eigen::Matrix<T, Eigen::Dynamic, "
+        "Eigen::Dynamic, Eigen::RowMajor>, or pass m.transpose() to normalize its columns");
+    constexpr bool side_by_side = E::InnerStrideAtCompileTime == 1;
+    static_assert(!row_major || side_by_side,
+                  "rownorm: the numbers of a row must lie side by side (inner stride 1): copy the "
+                  "expression into a row-major matrix or a vector first");
+    return row_major && side_by_side;
+  }
+  return false;
+}
+
 /// An Eigen expression as rows: a vector is one row, anything else must be row-major.
 template <class A>
 ROWNORM_INLINE auto eigen_rows(A&& a) {
   using E = bare<A>;
-  static_assert(
-      has_direct_access<E>(),
-      "rownorm: this Eigen expression has no storage of its own: evaluate it into a matrix "
-      "first (auto m = (a + b).eval()) and pass that");
-  if constexpr (has_direct_access<E>()) {
-    static_assert(
-        E::IsVectorAtCompileTime || E::IsRowMajor,
-        "rownorm: the matrix is column-major: declare it Eigen::Matrix<T, Eigen::Dynamic, "
-        "Eigen::Dynamic, Eigen::RowMajor>, or pass m.transpose() to normalize its columns");
-    static_assert(E::InnerStrideAtCompileTime == 1,
-                  "rownorm: the numbers of a row must lie side by side (inner stride 1): copy the "
-                  "expression into a row-major matrix or a vector first");
+  if constexpr (!has_rows<E>()) {
+    return after_error();
+  } else {
     auto* data = plain_pointer(a.data());
     using S = std::remove_pointer_t<decltype(data)>;
     if constexpr (E::IsVectorAtCompileTime) {
@@ -135,6 +165,8 @@ ROWNORM_INLINE auto to_rows(A&& a) {
   } else if constexpr (is_container<E>) {
     auto* data = plain_pointer(a.data());
     return rows<std::remove_pointer_t<decltype(data)>>(data, 1, a.size());
+  } else {
+    return after_error();
   }
 }
 
@@ -146,25 +178,29 @@ inline constexpr bool holds_int8 =
 template <class A>
 ROWNORM_INLINE auto to_input(const A& a) {
   auto view = to_rows(a);
-  static_assert(!holds_int8<decltype(view)>,
-                "rownorm: rows of int8 are an output, as quantized(q, scales)");
-  return view;
+  constexpr bool is_input = !holds_int8<decltype(view)>;
+  static_assert(is_input, "rownorm: rows of int8 are an output, as quantized(q, scales)");
+  if constexpr (is_input) return view;
+  else return after_error();
 }
 
 /// The same for what is written.
 template <class A>
 ROWNORM_INLINE auto to_written(A&& a) {
   auto view = to_rows(std::forward<A>(a));
-  static_assert(!std::is_const_v<typename decltype(view)::value_type>,
+  constexpr bool writable = !std::is_const_v<typename decltype(view)::value_type>;
+  static_assert(writable,
                 "rownorm: an output is const: pass a matrix or a view that can be written");
-  return view;
+  if constexpr (writable) return view;
+  else return after_error();
 }
 template <class A>
 ROWNORM_INLINE auto to_output(A&& a) {
   auto view = to_written(std::forward<A>(a));
-  static_assert(!holds_int8<decltype(view)>,
-                "rownorm: rows of int8 are written as quantized(q, scales)");
-  return view;
+  constexpr bool is_output = !holds_int8<decltype(view)>;
+  static_assert(is_output, "rownorm: rows of int8 are written as quantized(q, scales)");
+  if constexpr (is_output) return view;
+  else return after_error();
 }
 
 /// A statistic's column: one number per row, or none.
@@ -175,9 +211,11 @@ ROWNORM_INLINE auto to_column(A&& a) {
   } else {
     auto view = to_written(std::forward<A>(a));
     using S = typename decltype(view)::value_type;
-    static_assert(std::is_same_v<S, float> || std::is_same_v<S, double>,
+    constexpr bool wide_enough = std::is_same_v<S, float> || std::is_same_v<S, double>;
+    static_assert(wide_enough,
                   "rownorm: a number per row (mean, rstd, scales) is kept as float or double");
-    return view;
+    if constexpr (wide_enough) return view;
+    else return after_error();
   }
 }
 
@@ -192,10 +230,14 @@ ROWNORM_INLINE auto to_parameter(const A& a) {
   if constexpr (is_none<A>) {
     return gain<OnePlus, AfterRounding, none_t>{none};
   } else {
-    auto view = to_input(a);
-    static_assert(!is_heads<decltype(view)>,
-                  "rownorm: gamma and beta are vectors, or one row per head");
-    return gain<OnePlus, AfterRounding, decltype(view)>{view};
+    constexpr bool is_vector = !is_heads<A>;
+    static_assert(is_vector, "rownorm: gamma and beta are vectors, or one row per head");
+    if constexpr (is_vector) {
+      auto view = to_input(a);
+      return gain<OnePlus, AfterRounding, decltype(view)>{view};
+    } else {
+      return gain<OnePlus, AfterRounding, none_t>{none};
+    }
   }
 }
 template <bool OnePlus = false, bool AfterRounding = false, class G>
@@ -253,8 +295,11 @@ struct result_int8 {
 template <class Q, class S>
 ROWNORM_INLINE auto to_int8_result(const quantized<Q, S>& y) {
   auto view = to_written(static_cast<Q&&>(y.q));
-  static_assert(holds_int8<decltype(view)>, "rownorm: quantized(q, scales): q holds std::int8_t");
-  if constexpr (std::is_arithmetic_v<bare<S>>) {
+  constexpr bool is_int8 = holds_int8<decltype(view)>;
+  static_assert(is_int8, "rownorm: quantized(q, scales): q holds std::int8_t");
+  if constexpr (!is_int8) {
+    return result<rows<float>>{after_error()};
+  } else if constexpr (std::is_arithmetic_v<bare<S>>) {
     return result_int8<decltype(view)>{view, static_cast<double>(y.scale)};
   } else {
     auto scales = to_column(static_cast<S&&>(y.scale));
@@ -375,11 +420,15 @@ using if_statistics = std::enable_if_t<is_statistics<A>, int>;
 
 /// The type of the arithmetic where the caller names none: double if a number is, else float.
 struct deduced;
+template <class T>
+constexpr bool is_arithmetic() {
+  constexpr bool wide_enough = std::is_same_v<T, float> || std::is_same_v<T, double>;
+  static_assert(wide_enough, "rownorm: the arithmetic is done in float or double");
+  return wide_enough;
+}
 template <class T, class... V>
 struct arithmetic {
-  static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>,
-                "rownorm: the arithmetic is done in float or double");
-  using type = T;
+  using type = std::conditional_t<is_arithmetic<T>(), T, float>;
 };
 template <class... V>
 struct arithmetic<deduced, V...> {

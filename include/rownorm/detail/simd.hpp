@@ -1210,9 +1210,8 @@ inline constexpr std::size_t registers_for_sums = 16;
 inline constexpr std::size_t registers_for_sums = 8;
 #endif
 template <class T, int K>
-inline constexpr std::size_t strip = packs<T> * 2 * K <= registers_for_sums
-                                         ? packs<T>
-                                         : registers_for_sums / (2 * K);
+inline constexpr std::size_t strip =
+    packs<T> * 2 * K <= registers_for_sums ? packs<T> : registers_for_sums / 2 / K;
 
 /// step(place, lanes...) for the packs from `first` of the groups of lanes in [begin, end).
 template <class T, class Order, int K, class Step>
