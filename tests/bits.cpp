@@ -28,6 +28,12 @@ constexpr ieee format_of() {
   else return {7, 127};
 }
 
+/// The bits of a number, as an unsigned number of its size.
+template <class S>
+using bits_of =
+    std::conditional_t<sizeof(S) == 8, std::uint64_t,
+                       std::conditional_t<sizeof(S) == 4, std::uint32_t, std::uint16_t>>;
+
 double as_double(float x) {
   return static_cast<double>(x);
 }
@@ -61,7 +67,8 @@ class generator {
                             (r >> 32) % static_cast<unsigned>(high - low + 1);
       std::uint64_t bits = (exponent << f.mantissa) | (next() >> (64 - f.mantissa));
       if (with_sign && (r & 1) != 0) bits |= std::uint64_t{1} << (8 * sizeof(S) - 1);
-      std::memcpy(&x, &bits, sizeof x);  // little endian, as all that it runs on
+      const auto word = static_cast<bits_of<S>>(bits);
+      std::memcpy(&x, &word, sizeof x);
     }
     return v;
   }
@@ -96,10 +103,15 @@ struct line {
 std::vector<line> lines;
 bool layouts_agree = true;
 
+/// The lowest byte first, whatever the CPU's order.
 template <class S>
 void append(std::vector<unsigned char>& bytes, const S* from, std::size_t n) {
-  const auto* p = reinterpret_cast<const unsigned char*>(from);
-  bytes.insert(bytes.end(), p, p + n * sizeof(S));
+  for (std::size_t i = 0; i < n; ++i) {
+    bits_of<S> bits;
+    std::memcpy(&bits, &from[i], sizeof bits);
+    for (std::size_t byte = 0; byte < sizeof bits; ++byte)
+      bytes.push_back(static_cast<unsigned char>(bits >> (8 * byte) & 0xffu));
+  }
 }
 
 constexpr std::size_t lengths[] = {1,   2,   3,    7,    8,    15,   16,   17,   31,  32,
