@@ -314,6 +314,44 @@ TEST(Columns, AddIsTheAddAndTheNorm) {
   }
 }
 
+TEST(Columns, AddBackwardIsTheGradientAddedToTheSum) {
+  const matrix<float> dy = normals<float>(5, 1000, 23), h = normals<float>(5, 1000, 24),
+                      gamma = normals<float>(1, 1000, 25), before = normals<float>(5, 1000, 26);
+  const auto near = [&](const matrix<float>& dh, const matrix<float>& dx) {
+    return ((dh - before - dx).cwiseAbs().array() <=
+            4 * std::numeric_limits<float>::epsilon() * (dx.cwiseAbs() + dh.cwiseAbs()).array())
+        .all();
+  };
+  for (int deal = 0; deal < deals; ++deal) {
+    const columns_here here(h.cols(), deal);
+    const rn::columns where = columns(here, h.cols());
+    matrix<float> dh = before, dx = matrix<float>::Zero(5, 1000), dgamma = gamma, other = gamma;
+    rn::rms_norm_backward(where, here.of(dy), here.of(h), here.of(gamma), here.of(dx),
+                          here.of(other));
+    rn::add_rms_norm_backward(where, here.of(dy), here.of(h), here.of(gamma), here.of(dh),
+                              here.of(dgamma));
+    EXPECT_TRUE(near(dh, dx));  // beyond `here` dx is zero, dh as before
+    EXPECT_TRUE(same_bits(dgamma, other));
+    dh = before;
+    rn::layer_norm_backward(where, here.of(dy), here.of(h), here.of(gamma), here.of(dx), rn::none,
+                            rn::none);
+    rn::add_layer_norm_backward(where, here.of(dy), here.of(h), here.of(gamma), here.of(dh),
+                                rn::none, rn::none);
+    EXPECT_TRUE(near(dh, dx));  // beyond `here` dx is zero, dh as before
+  }
+}
+
+TEST(Columns, WordsOfTheCall) {
+  const matrix<float> x = normals<float>(3, 1000, 27), gamma = normals<float>(1, 1000, 28);
+  const matrix<float> plus_one = gamma.array() + 1;
+  const columns_here here(1000, 0);
+  const rn::columns where = columns(here, 1000);
+  matrix<float> y = x, expected = x;
+  rn::rms_norm(where, here.of(x), rn::one_plus(here.of(gamma)), rn::streaming(here.of(y)));
+  rn::rms_norm(where, here.of(x), here.of(plus_one), here.of(expected));
+  EXPECT_TRUE(same_bits(y, expected));
+}
+
 /// What one process alone sees, all know of: a NaN or an infinity in the first column.
 template <class T>
 void check_not_finite() {
