@@ -10,6 +10,8 @@
 #include <exception>
 #include <memory>
 #include <rownorm/parallel.hpp>
+#include <string>
+#include <vector>
 
 #include "measure.hpp"
 #include "own.hpp"
@@ -77,8 +79,9 @@ contender copy(int threads, const problem& p, op what) {
   return c;
 }
 
-void add_peers(std::vector<contender>& all, const problem& p, op what, int threads) {
+std::vector<contender> peers_on(int threads, const problem& p, op what) {
   peer_threads = threads;
+  std::vector<contender> all;
   [[maybe_unused]] const auto add = [&](peers from) {
     for (const contender& c : from(p, what)) all.push_back(c);
   };
@@ -88,6 +91,7 @@ void add_peers(std::vector<contender>& all, const problem& p, op what, int threa
 #if defined(BENCH_TORCH)
   add(torch_peers);
 #endif
+  return all;
 }
 
 /// Each round's time on one thread to that on several.
@@ -98,25 +102,33 @@ std::vector<double> gains(const result& one, const result& several) {
   return g;
 }
 
-void show(int threads, shape s, op what) {
-  const problem p(type::f32, s, {what});
-  std::vector<contender> all{copy(1, p, what), copy(threads, p, what), call(1, p, what),
-                             call(threads, p, what, rn::par)};
-  add_peers(all, p, what, 1);
-  add_peers(all, p, what, threads);
-  const std::vector<result> results = measure(all, p, {2, 21, 401});
-
-  // Of one name there are two: on one thread, on several.
-  const std::vector<double> of_copy = gains(results[0], results[1]);
-  for (auto one = results.begin(); one != results.end(); ++one)
-    for (auto several = one + 1; several != results.end(); ++several) {
-      if (one->of.name != several->of.name) continue;
-      const std::vector<double> g = gains(*one, *several);
-      std::printf("| %9s | %14s | %14s | %8.1f | %8.1f | %5.2f | %15.2f |\n", name(s).c_str(),
-                  name(what).c_str(), one->of.name.c_str(), median(one->ns), median(several->ns),
-                  median(g), ratio(g, of_copy));
-    }
+/// gain: the median of the rounds' gains; of_copy: that beside memcpy's.
+void print(const std::string& call, const result& one, const result& several, double gain,
+           double of_copy) {
+  std::printf("| %24s | %14s | %8.1f | %8.1f | %5.2f | %15.2f |\n", call.c_str(),
+              one.of.name.c_str(), median(one.ns), median(several.ns), gain, of_copy);
   std::fflush(stdout);
+}
+
+void show(int threads, shape s, op what) {
+  constexpr patience how_long{2, 21, 401};
+  const problem p(type::f32, s, {what});
+  const std::string call_of = name(what) + ' ' + name(s);
+  const std::vector<result> own = measure(
+      {copy(1, p, what), copy(threads, p, what), call(1, p, what), call(threads, p, what, rn::par)},
+      p, how_long);
+  const std::vector<double> copies = gains(own[0], own[1]), calls = gains(own[2], own[3]);
+  print(call_of, own[0], own[1], median(copies), 1);
+  print(call_of, own[2], own[3], median(calls), ratio(calls, copies));
+
+  // Apart: OpenMP's threads go on spinning for a while, beside whatever comes next.
+  const std::vector<contender> ones = peers_on(1, p, what), others = peers_on(threads, p, what);
+  for (std::size_t i = 0; i < ones.size(); ++i) {
+    const std::vector<result> peer = measure({ones[i], others[i]}, p, how_long);
+    if (peer.size() != 2) continue;
+    const double gain = median(gains(peer[0], peer[1]));
+    print(call_of, peer[0], peer[1], gain, gain / median(copies));
+  }
 }
 
 }  // namespace
@@ -125,13 +137,12 @@ void show(int threads, shape s, op what) {
 int main(int argc, char** argv) try {
   const int threads = argc > 1 ? std::max(2, std::atoi(argv[1])) : 2;
   std::printf(
-      "Nanoseconds per row of floats on 1 thread and on %d, what that gains, and beside what "
-      "memcpy\n"
-      "of x to y gains in the same rounds.\n\n"
-      "|     shape |             op |                |        1 |  several |  gain | / memcpy's "
-      "gain |\n"
-      "|----------:|---------------:|---------------:|---------:|---------:|------:|---------------"
-      "-:|\n",
+      "Nanoseconds per row of floats on 1 thread and on %d, what that gains, and that beside what\n"
+      "memcpy of x to y gains.\n\n"
+      "|                     call |                |        1 |  several |  gain | / memcpy's gain "
+      "|\n"
+      "|-------------------------:|---------------:|---------:|---------:|------:|----------------:"
+      "|\n",
       threads);
   for (const shape s : {shape{16, 4096}, shape{512, 768}, shape{256, 4096}, shape{4096, 4096}})
     for (const op what : {op::rms_norm, op::layer_norm, op::rms_backward, op::layer_backward})
