@@ -16,6 +16,15 @@ foreach(include IN LISTS INCLUDES)
   endforeach()
 endforeach()
 
+# What this CPU cannot run need not be compiled.
+if(FLAGS MATCHES "x86-64-v4" AND EXISTS /proc/cpuinfo)
+  file(STRINGS /proc/cpuinfo avx512 REGEX "^flags.* avx512vl" LIMIT_COUNT 1)
+  if(NOT avx512)
+    message("not run: this CPU has no AVX-512")
+    return()
+  endif()
+endif()
+
 execute_process(COMMAND ${COMPILER} -std=c++17 ${FLAGS} -isystem ${folder}/include
                         ${CMAKE_CURRENT_LIST_DIR}/bits.cpp -o ${folder}/bits
                 COMMAND_ERROR_IS_FATAL ANY)

@@ -50,12 +50,13 @@ void checked_layer_norm_given(const Where& where, const X& x, const Gamma& gamma
 
 }  // namespace detail
 
-/// y = gamma * (x - mu) / sqrt(var + eps) + beta, row by row (Ba, Kiros and Hinton 2016,
-/// arXiv:1607.06450); mu is the row's mean, var = mean((x - mu)^2), the biased variance.
-/// x, y, gamma, eps, T, errors: as for rms_norm. beta: a number for each column, or none.
-/// mean, rstd: receive mu and 1 / sqrt(var + eps) of each row. Squares are summed around a shift
-/// next to the mean and corrected for what is left, so that a large mean does not cancel. A row of
-/// equal numbers gives beta (at eps = 0 as well, with rstd 0). Allocates nothing.
+/// \f$y = \gamma (x - \mu) / \sqrt{\sigma^2 + \epsilon} + \beta\f$, row by row, with the biased
+/// variance \f$\sigma^2 = \mathrm{mean}((x - \mu)^2)\f$ (Ba, Kiros, Hinton 2016, arXiv:1607.06450).
+/// - x, y, gamma, eps, T, errors: as for rms_norm. beta: a number for each column, or none. mean,
+///   rstd: take mu and 1 / sqrt(sigma^2 + eps) of each row.
+/// - Squares are summed around a shift next to the mean and corrected for what is left, so that a
+///   large mean does not cancel. A row of equal numbers gives beta (at eps = 0 as well, with
+///   rstd 0). Allocates nothing.
 template <class T = detail::deduced, class X, class Gamma, class Beta, class Y,
           class Mean = const none_t&, class Rstd = const none_t&>
 void layer_norm(const X& x, const Gamma& gamma, const Beta& beta, Y&& y, epsilon eps = 1e-5,
@@ -66,8 +67,8 @@ void layer_norm(const X& x, const Gamma& gamma, const Beta& beta, Y&& y, epsilon
       detail::to_column(std::forward<Mean>(mean)), detail::to_column(std::forward<Rstd>(rstd)));
 }
 
-/// y = gamma * (x - mean) * rstd + beta with the mean and 1/sqrt(var + eps) of each row given, as
-/// one call keeps them for another: saved(mean, rstd). The rest as for layer_norm.
+/// \f$y = \gamma (x - \mu) r + \beta\f$ with the mean and the 1 / sqrt(sigma^2 + eps) of each row
+/// given, as one call keeps them for another: saved(mean, rstd). The rest as for layer_norm.
 template <class T = detail::deduced, class X, class Gamma, class Beta, class Y, class Mean,
           class Rstd>
 void layer_norm(const X& x, const Gamma& gamma, const Beta& beta, Y&& y,
@@ -114,12 +115,12 @@ void checked_layer_norm_backward(const Where& where, const char* function, const
 
 }  // namespace detail
 
-/// The gradient of layer_norm. With r = 1 / sqrt(var + eps), h = (x - mu) * r and g = gamma * dy:
-/// dx = r * (g - mean(g) - h * mean(g * h)), dgamma += sum over rows of dy * h, dbeta += sum over
-/// rows of dy (dgamma and dbeta may each be none).
-/// statistics: eps as in the forward call, or saved(mean, rstd); a saved mean may be rounded to
-/// float, what it lost is found again. Shapes, aliasing, sums, scratch and errors as for
-/// rms_norm_backward.
+/// The gradient of layer_norm. With r = 1 / sqrt(sigma^2 + eps), h = (x - mu) * r, g = gamma * dy:
+/// \f$dx = r (g - \mathrm{mean}(g) - h\,\mathrm{mean}(g h))\f$, dgamma += the sum over rows of
+/// dy * h, dbeta += the sum over rows of dy (dgamma and dbeta may each be none).
+/// - statistics: eps as in the forward call, or saved(mean, rstd); a saved mean may be rounded to
+///   float, what it lost is found again.
+/// - Shapes, aliasing, sums, scratch and errors as for rms_norm_backward.
 template <class T = detail::deduced, class DY, class X, class Gamma, class DX, class DGamma,
           class DBeta, class Statistics = epsilon, detail::if_statistics<Statistics> = 0>
 void layer_norm_backward(const DY& dy, const X& x, const Gamma& gamma, DX&& dx, DGamma&& dgamma,

@@ -52,6 +52,7 @@ void check_saved(const char* function, const X& x, std::size_t rows) {
 template <class T = float>
 class RMSNorm {
  public:
+  /// gamma = ones(D). Throws std::invalid_argument where eps is negative or not finite.
   explicit RMSNorm(std::size_t D, epsilon eps = 1e-6)
       : gamma_(parameter_vector<T>::Ones(detail::checked_size("RMSNorm", D, eps))),
         dgamma_(gradient_vector<T>::Zero(gamma_.size())),
@@ -63,6 +64,7 @@ class RMSNorm {
   void forward(const X& x, Y&& y) const {
     rms_norm(x, gamma_, std::forward<Y>(y), eps_);
   }
+  /// The same, and it keeps the 1/rms of each row for backward.
   template <class X, class Y>
   void forward(const X& x, Y&& y) {
     rstd_.resize(detail::to_input(x).count);
@@ -92,12 +94,15 @@ class RMSNorm {
   /// Sets the gradient to zero, before the backward calls of a step.
   void zero_grad() { dgamma_.setZero(); }
 
-  /// The gain, to read and to train.
+  /// The gain, to train.
   parameter_vector<T>& gamma() noexcept { return gamma_; }
+  /// The gain, to read.
   const parameter_vector<T>& gamma() const noexcept { return gamma_; }
   /// The gradient of gamma since the last zero_grad.
   gradient_vector<T>& dgamma() noexcept { return dgamma_; }
+  /// The same, to read.
   const gradient_vector<T>& dgamma() const noexcept { return dgamma_; }
+  /// What the constructor was given.
   epsilon eps() const noexcept { return eps_; }
 
  private:
@@ -112,6 +117,7 @@ class RMSNorm {
 template <class T = float>
 class LayerNorm {
  public:
+  /// gamma = ones(D), beta = zeros(D). Errors as for RMSNorm.
   explicit LayerNorm(std::size_t D, epsilon eps = 1e-5)
       : gamma_(parameter_vector<T>::Ones(detail::checked_size("LayerNorm", D, eps))),
         beta_(parameter_vector<T>::Zero(gamma_.size())),
@@ -125,6 +131,7 @@ class LayerNorm {
   void forward(const X& x, Y&& y) const {
     layer_norm(x, gamma_, beta_, std::forward<Y>(y), eps_);
   }
+  /// The same, and it keeps the mean and rstd of each row for backward.
   template <class X, class Y>
   void forward(const X& x, Y&& y) {
     resize(detail::to_input(x).count);
@@ -164,16 +171,23 @@ class LayerNorm {
     dbeta_.setZero();
   }
 
-  /// The gain and the shift, to read and to train.
+  /// The gain, to train.
   parameter_vector<T>& gamma() noexcept { return gamma_; }
+  /// The gain, to read.
   const parameter_vector<T>& gamma() const noexcept { return gamma_; }
+  /// The shift, to train.
   parameter_vector<T>& beta() noexcept { return beta_; }
+  /// The shift, to read.
   const parameter_vector<T>& beta() const noexcept { return beta_; }
-  /// Their gradients since the last zero_grad.
+  /// The gradient of gamma since the last zero_grad.
   gradient_vector<T>& dgamma() noexcept { return dgamma_; }
+  /// The same, to read.
   const gradient_vector<T>& dgamma() const noexcept { return dgamma_; }
+  /// The gradient of beta since the last zero_grad.
   gradient_vector<T>& dbeta() noexcept { return dbeta_; }
+  /// The same, to read.
   const gradient_vector<T>& dbeta() const noexcept { return dbeta_; }
+  /// What the constructor was given.
   epsilon eps() const noexcept { return eps_; }
 
  private:

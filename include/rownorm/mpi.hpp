@@ -33,8 +33,9 @@ namespace rownorm {
 /// the others wait for it) or the columns together are not D (in all; a residual is written then),
 /// std::runtime_error with MPI's text where MPI fails.
 struct columns {
-  MPI_Comm comm;
-  std::size_t D;
+  MPI_Comm comm;  ///< the processes that hold the columns
+  std::size_t D;  ///< the columns of all of them
+  /// Of a communicator that outlives the call.
   columns(MPI_Comm comm_, std::size_t D_) : comm(comm_), D(D_) {}
 };
 

@@ -26,9 +26,11 @@ namespace rownorm {
 /// An object is kept by reference, a temporary (such as a lambda) by value.
 template <class Pool>
 struct par_on {
-  Pool pool;
+  Pool pool;  ///< an object of its own, or a reference
+  /// par_on(pool)
   constexpr explicit par_on(Pool&& pool_) : pool(static_cast<Pool&&>(pool_)) {}
 };
+/// The types of the word from its arguments.
 template <class Pool>
 par_on(Pool&&) -> par_on<Pool>;
 

@@ -50,14 +50,15 @@ void checked_rms_norm_given(const Where& where, const X& x, const Gamma& gamma, 
 
 }  // namespace detail
 
-/// y = gamma * x / sqrt(mean(x^2) + eps), row by row (Zhang and Sennrich 2019, arXiv:1910.07467).
-/// x, y: matrices of one shape (a vector is one row); y may be quantized(q, scales), and may be x;
-/// other overlaps are errors. gamma: a number for each column, or none, one_plus(gamma),
-/// after_rounding(gamma). eps: a number, or outside_root(number). rstd: receives 1/rms of each row.
-/// T: float or double, the type of the arithmetic and of the 64 (double: 32) partial sums; the root
-/// is taken in double. A row whose squares leave T's range is done again in a wider way. A row of
-/// zeros gives zeros (at eps = 0 too, with rstd 0). Allocates nothing. Throws std::invalid_argument
-/// where shapes, strides, eps or overlaps are wrong, before anything is written.
+/// \f$y = \gamma x / \sqrt{\mathrm{mean}(x^2) + \epsilon}\f$, row by row (Zhang and Sennrich 2019).
+/// - x, y: matrices of one shape (a vector is one row); y may be quantized(q, scales) and may be x,
+///   other overlaps are errors. gamma: a number for each column, or none, one_plus(gamma),
+///   after_rounding(gamma). eps: a number, or outside_root(number). rstd: takes 1/rms of each row.
+/// - T: float or double, the type of the arithmetic and of the 64 (double: 32) partial sums; the
+///   root is taken in double. A row whose squares leave T's range is done again in a wider way. A
+///   row of zeros gives zeros (at eps = 0 too, with rstd 0). Allocates nothing.
+/// - Throws std::invalid_argument where shapes, strides, eps or overlaps are wrong, before anything
+///   is written. The paper: arXiv:1910.07467.
 template <class T = detail::deduced, class X, class Gamma, class Y, class Rstd = const none_t&>
 void rms_norm(const X& x, const Gamma& gamma, Y&& y, epsilon eps = 1e-6, Rstd&& rstd = none) {
   detail::checked_rms_norm<T>(detail::here{}, "rms_norm", detail::to_input(x), none,
@@ -66,7 +67,7 @@ void rms_norm(const X& x, const Gamma& gamma, Y&& y, epsilon eps = 1e-6, Rstd&& 
                               detail::to_column(std::forward<Rstd>(rstd)));
 }
 
-/// y = gamma * x * rstd with the 1/rms of each row given, as one call keeps it for another:
+/// \f$y = \gamma x r\f$ with the 1/rms r of each row given, as one call keeps it for another:
 /// saved(rstd). The rest as for rms_norm.
 template <class T = detail::deduced, class X, class Gamma, class Y, class Rstd>
 void rms_norm(const X& x, const Gamma& gamma, Y&& y, const saved<none_t, Rstd>& statistics) {
@@ -76,8 +77,8 @@ void rms_norm(const X& x, const Gamma& gamma, Y&& y, const saved<none_t, Rstd>& 
 }
 
 /// rms_norm with the statistic of each row from its first k numbers, k in [1, length]:
-/// y = gamma * x / sqrt(mean(x[0..k)^2) + eps) over all of the row (pRMSNorm, section 4 of the same
-/// paper). The rest as for rms_norm.
+/// \f$y = \gamma x / \sqrt{\frac{1}{k} \sum_{i < k} x_i^2 + \epsilon}\f$ over all of the row
+/// (pRMSNorm, section 4 of the same paper). The rest as for rms_norm.
 template <class T = detail::deduced, class X, class Gamma, class Y, class Rstd = const none_t&>
 void partial_rms_norm(const X& x, std::size_t k, const Gamma& gamma, Y&& y, epsilon eps = 1e-6,
                       Rstd&& rstd = none) {
@@ -127,10 +128,11 @@ void checked_gated_rms_norm(const Where& where, const X& x, const Z& z, const Ga
 
 }  // namespace detail
 
-/// RMSNorm with a SiLU gate, as Mamba-2 has it; silu(z) = z / (1 + e^-z) in T, within 3 steps of T
-/// at 1. norm_first: y = rms_norm(x, gamma) * silu(z). gate_first: y = rms_norm(x * silu(z),
-/// gamma), where x times its gate must be finite in T. x, z, y: matrices of one shape; y may be x
-/// or z. The rest as for rms_norm.
+/// RMSNorm with a SiLU gate, as Mamba-2 has it; \f$\mathrm{silu}(z) = z / (1 + e^{-z})\f$ in T,
+/// within 3 steps of T at 1.
+/// - norm_first: y = rms_norm(x, gamma) * silu(z). gate_first: y = rms_norm(x * silu(z), gamma),
+///   where x times its gate must be finite in T.
+/// - x, z, y: matrices of one shape; y may be x or z. The rest as for rms_norm.
 template <class T = detail::deduced, class X, class Z, class Gamma, class Y>
 void gated_rms_norm(const X& x, const Z& z, const Gamma& gamma, Y&& y, epsilon eps = 1e-6,
                     gate_order order = gate_first) {
@@ -161,14 +163,14 @@ void checked_rms_norm_backward(const Where& where, const char* function, const c
 
 }  // namespace detail
 
-/// The gradient of rms_norm. With r = 1 / sqrt(mean(x^2) + eps), h = x * r and g = gamma * dy:
-/// dx = r * (g - h * mean(g * h)), and dgamma += sum over rows of dy * h (or none).
-/// dy, x, dx: matrices of one shape; dx may be dy or x. gamma as in the forward call (what
-/// after_rounding rounds is taken to have slope 1). dgamma: a number for each of gamma's.
-/// statistics: eps as in the forward call, or saved(rstd), which must come from eps under the root.
-/// T: as for rms_norm. Sums over rows are kept in T over blocks of 32 rows, and over the blocks in
-/// double, in one order. Allocates sizeof(T) + 8 bytes for each number of dgamma. Errors as
-/// rms_norm.
+/// The gradient of rms_norm. With r = 1/rms, h = x * r and g = gamma * dy:
+/// \f$dx = r (g - h\,\mathrm{mean}(g h))\f$, and dgamma += the sum over rows of dy * h.
+/// - dy, x, dx: matrices of one shape; dx may be dy or x. gamma as in the forward call (what
+///   after_rounding rounds is taken to have slope 1). dgamma: as many numbers as gamma, or none.
+/// - statistics: eps as in the forward call, or saved(rstd), from an eps under the root.
+/// - T: as for rms_norm. Sums over rows are kept in T over blocks of 32 rows, and over blocks in
+///   double, in one order. Allocates sizeof(T) + 8 bytes for each number of dgamma. Errors as
+///   rms_norm.
 template <class T = detail::deduced, class DY, class X, class Gamma, class DX, class DGamma,
           class Statistics = epsilon, detail::if_statistics<Statistics> = 0>
 void rms_norm_backward(const DY& dy, const X& x, const Gamma& gamma, DX&& dx, DGamma&& dgamma,

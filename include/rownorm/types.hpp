@@ -7,22 +7,28 @@
 
 #include "detail/config.hpp"
 
+/// RMSNorm and LayerNorm over the rows of a matrix. The calls stand in rms_norm.hpp and
+/// layer_norm.hpp, the modules with parameters in modules.hpp, the words that change a call in
+/// types.hpp; parallel.hpp and mpi.hpp say where a call runs, dispatch.hpp by which code.
 namespace rownorm {
 
 /// A 16-bit IEEE number (binary16) as its bits: what Eigen::half is below the public calls.
 struct float16 {
-  std::uint16_t bits;
+  std::uint16_t bits;  ///< sign, 5 bits of exponent, 10 of fraction
 };
 
 /// The upper half of a float (bfloat16) as its bits: what Eigen::bfloat16 is below the public
 /// calls.
 struct bfloat16 {
-  std::uint16_t bits;
+  std::uint16_t bits;  ///< sign, 8 bits of exponent, 7 of fraction
 };
 
 /// How a type lies in memory: float, double, float16 or bfloat16. An engine with a 16-bit type of
 /// its own (two bytes, trivially copyable) says so once and may use it in every call:
-/// `template <> struct rownorm::storage<my_bf16> { using type = rownorm::bfloat16; };`
+/// ```cpp
+/// struct my_bf16 { unsigned short bits; };
+/// template <> struct rownorm::storage<my_bf16> { using type = rownorm::bfloat16; };
+/// ```
 template <class T>
 struct storage {};
 template <>
@@ -54,14 +60,16 @@ inline constexpr std::size_t dynamic = static_cast<std::size_t>(-1);
 /// numbers). A view: it owns nothing. A Length other than `dynamic` fixes the length by type.
 template <class T, std::size_t Length = dynamic>
 struct rows {
-  using value_type = T;
-  T* data;
-  std::size_t count;
-  std::size_t length;
-  std::size_t stride;
+  using value_type = T;  ///< the type of a number, const where it is only read
+  T* data;               ///< the first number of row 0
+  std::size_t count;     ///< how many rows
+  std::size_t length;    ///< numbers of a row
+  std::size_t stride;    ///< numbers from the beginning of a row to that of the next
 
+  /// Rows that begin `stride_` numbers apart.
   constexpr rows(T* data_, std::size_t count_, std::size_t length_, std::size_t stride_) noexcept
       : data(data_), count(count_), length(length_), stride(stride_) {}
+  /// Rows one behind the other.
   constexpr rows(T* data_, std::size_t count_, std::size_t length_) noexcept
       : rows(data_, count_, length_, length_) {}
   /// A view that may write also serves where one that only reads is asked for.
@@ -75,14 +83,15 @@ struct rows {
 /// is head h of token t. A view: it owns nothing.
 template <class T>
 struct heads {
-  using value_type = T;
-  T* data;
-  std::size_t tokens;
-  std::size_t heads_per_token;
-  std::size_t length;
-  std::size_t token_stride;
-  std::size_t count;
+  using value_type = T;         ///< the type of a number, const where it is only read
+  T* data;                      ///< the first number of the first token's first head
+  std::size_t tokens;           ///< how many tokens
+  std::size_t heads_per_token;  ///< how many rows of each token
+  std::size_t length;           ///< numbers of a row
+  std::size_t token_stride;     ///< numbers from one token's first head to the next one's
+  std::size_t count;            ///< how many rows in all
 
+  /// tokens_ times heads_ rows.
   constexpr heads(T* data_, std::size_t tokens_, std::size_t heads_, std::size_t length_,
                   std::size_t token_stride_) noexcept
       : data(data_),
@@ -95,19 +104,21 @@ struct heads {
 
 /// No gain, no shift, no output: stands where a call takes gamma, beta, mean or rstd.
 struct none_t {};
-inline constexpr none_t none{};
+inline constexpr none_t none{};  ///< the value to write: rms_norm(x, none, y)
 
 /// Gemma's gain: 1 + gamma, added in the type of the arithmetic.
 template <class Gamma>
 struct one_plus {
-  const Gamma& gamma;
+  const Gamma& gamma;  ///< by reference: for the duration of a call
+  /// Of gamma as a call takes it.
   constexpr explicit one_plus(const Gamma& gamma_) noexcept : gamma(gamma_) {}
 };
 
 /// The gain of LLaMA, T5 and ONNX: the normalized number is rounded to x's type, then times gamma.
 template <class Gamma>
 struct after_rounding {
-  const Gamma& gamma;
+  const Gamma& gamma;  ///< by reference: for the duration of a call
+  /// Of gamma as a call takes it, or of one_plus(gamma).
   constexpr explicit after_rounding(const Gamma& gamma_) noexcept : gamma(gamma_) {}
 };
 
@@ -115,11 +126,14 @@ struct after_rounding {
 /// call: saved(rstd) for RMSNorm, saved(mean, rstd) for LayerNorm.
 template <class Mean, class Rstd>
 struct saved {
-  const Mean& mean;
-  const Rstd& rstd;
+  const Mean& mean;  ///< a number per row, or none
+  const Rstd& rstd;  ///< a number per row
+  /// For LayerNorm.
   constexpr saved(const Mean& mean_, const Rstd& rstd_) noexcept : mean(mean_), rstd(rstd_) {}
+  /// For RMSNorm.
   constexpr explicit saved(const Rstd& rstd_) noexcept : mean(none), rstd(rstd_) {}
 };
+/// The types of the word from its arguments.
 template <class Rstd>
 saved(const Rstd&) -> saved<none_t, Rstd>;
 
@@ -129,11 +143,13 @@ saved(const Rstd&) -> saved<none_t, Rstd>;
 /// rounded to nearest even (as y times the number of the arithmetic's type next to 1 / scale).
 template <class Q, class Scale>
 struct quantized {
-  Q&& q;
-  Scale&& scale;
+  Q&& q;          ///< rows of int8
+  Scale&& scale;  ///< a float or double for each row, which is written, or one number
+  /// As the output of a call.
   constexpr quantized(Q&& q_, Scale&& scale_) noexcept
       : q(static_cast<Q&&>(q_)), scale(static_cast<Scale&&>(scale_)) {}
 };
+/// The types of the word from its arguments.
 template <class Q, class Scale>
 quantized(Q&&, Scale&&) -> quantized<Q, Scale>;
 
@@ -142,38 +158,48 @@ quantized(Q&&, Scale&&) -> quantized<Q, Scale>;
 /// multiple of a register's bytes, and ISAs without such stores, are written as ever.
 template <class Y>
 struct streaming {
-  Y&& y;
+  Y&& y;  ///< the output
+  /// Of y as a call takes it.
   constexpr explicit streaming(Y&& y_) noexcept : y(static_cast<Y&&>(y_)) {}
 };
+/// The types of the word from its arguments.
 template <class Y>
 streaming(Y&&) -> streaming<Y>;
 
 /// y written through the cache, however large it is: for what is read again at once.
 template <class Y>
 struct cached {
-  Y&& y;
+  Y&& y;  ///< the output
+  /// Of y as a call takes it.
   constexpr explicit cached(Y&& y_) noexcept : y(static_cast<Y&&>(y_)) {}
 };
+/// The types of the word from its arguments.
 template <class Y>
 cached(Y&&) -> cached<Y>;
 
 /// What comes first in gated_rms_norm.
-enum class gate_order { norm_first, gate_first };
-inline constexpr gate_order norm_first = gate_order::norm_first;
-inline constexpr gate_order gate_first = gate_order::gate_first;
+enum class gate_order {
+  norm_first,  ///< y = rms_norm(x, gamma) * silu(z)
+  gate_first   ///< y = rms_norm(x * silu(z), gamma)
+};
+inline constexpr gate_order norm_first = gate_order::norm_first;  ///< the word for a call
+inline constexpr gate_order gate_first = gate_order::gate_first;  ///< the word for a call
 
-/// eps added to the root, not under it: x / (sqrt(mean(x^2)) + eps), as the paper's own code has
-/// it.
+/// eps added to the root, not under it: \f$x / (\sqrt{\mathrm{mean}(x^2)} + \epsilon)\f$, as the
+/// paper's own code has it.
 struct outside_root {
-  double value;
+  double value;  ///< eps
+  /// outside_root(1e-8)
   constexpr explicit outside_root(double eps) noexcept : value(eps) {}
 };
 
 /// What every call takes as eps: a number (under the root) or outside_root(number).
 struct epsilon {
-  double value;
-  bool outside;
+  double value;  ///< eps, finite and not negative
+  bool outside;  ///< whether it is added to the root
+  /// Under the root.
   constexpr epsilon(double eps) noexcept : value(eps), outside(false) {}
+  /// Beside it.
   constexpr epsilon(outside_root eps) noexcept : value(eps.value), outside(true) {}
 };
 

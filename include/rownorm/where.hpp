@@ -42,7 +42,7 @@ void rms_norm(const Where& where, const X& x, const Gamma& gamma, Y&& y, epsilon
                               detail::to_column(std::forward<Rstd>(rstd)));
 }
 
-/// See rms_norm above.
+/// The call of this name without `where`, run there.
 template <class T = detail::deduced, class Where, class X, class Gamma, class Y, class Rstd,
           detail::if_where<Where> = 0>
 void rms_norm(const Where& where, const X& x, const Gamma& gamma, Y&& y,
@@ -54,7 +54,7 @@ void rms_norm(const Where& where, const X& x, const Gamma& gamma, Y&& y,
       detail::to_result(std::forward<Y>(y)), detail::to_statistics(statistics));
 }
 
-/// See rms_norm above.
+/// The call of this name without `where`, run there.
 template <class T = detail::deduced, class Where, class X, class Gamma, class Y,
           class Rstd = const none_t&, detail::if_where<Where> = 0>
 void partial_rms_norm(const Where& where, const X& x, std::size_t k, const Gamma& gamma, Y&& y,
@@ -67,7 +67,7 @@ void partial_rms_norm(const Where& where, const X& x, std::size_t k, const Gamma
                               detail::to_column(std::forward<Rstd>(rstd)));
 }
 
-/// See rms_norm above.
+/// The call of this name without `where`, run there.
 template <class T = detail::deduced, class Where, class X, class Residual, class Gamma, class Y,
           class Rstd = const none_t&, detail::if_where<Where> = 0>
 void add_rms_norm(const Where& where, const X& x, Residual&& residual, const Gamma& gamma, Y&& y,
@@ -79,7 +79,7 @@ void add_rms_norm(const Where& where, const X& x, Residual&& residual, const Gam
                               detail::to_column(std::forward<Rstd>(rstd)));
 }
 
-/// See rms_norm above.
+/// The call of this name without `where`, run there.
 template <class T = detail::deduced, class Where, class X, class Z, class Gamma, class Y,
           detail::if_where<Where> = 0>
 void gated_rms_norm(const Where& where, const X& x, const Z& z, const Gamma& gamma, Y&& y,
@@ -89,7 +89,7 @@ void gated_rms_norm(const Where& where, const X& x, const Z& z, const Gamma& gam
                                     detail::to_output(std::forward<Y>(y)), eps, order);
 }
 
-/// See rms_norm above.
+/// The call of this name without `where`, run there.
 template <class T = detail::deduced, class Where, class X, class Gamma, class Beta, class Y,
           class Mean = const none_t&, class Rstd = const none_t&, detail::if_where<Where> = 0>
 void layer_norm(const Where& where, const X& x, const Gamma& gamma, const Beta& beta, Y&& y,
@@ -101,7 +101,7 @@ void layer_norm(const Where& where, const X& x, const Gamma& gamma, const Beta& 
                                 detail::to_column(std::forward<Rstd>(rstd)));
 }
 
-/// See rms_norm above.
+/// The call of this name without `where`, run there.
 template <class T = detail::deduced, class Where, class X, class Gamma, class Beta, class Y,
           class Mean, class Rstd, detail::if_where<Where> = 0>
 void layer_norm(const Where& where, const X& x, const Gamma& gamma, const Beta& beta, Y&& y,
@@ -114,7 +114,7 @@ void layer_norm(const Where& where, const X& x, const Gamma& gamma, const Beta& 
                                       detail::to_statistics(statistics));
 }
 
-/// See rms_norm above.
+/// The call of this name without `where`, run there.
 template <class T = detail::deduced, class Where, class X, class Residual, class Gamma, class Beta,
           class Y, class Mean = const none_t&, class Rstd = const none_t&,
           detail::if_where<Where> = 0>
@@ -128,7 +128,7 @@ void add_layer_norm(const Where& where, const X& x, Residual&& residual, const G
       detail::to_column(std::forward<Mean>(mean)), detail::to_column(std::forward<Rstd>(rstd)));
 }
 
-/// See rms_norm above.
+/// The call of this name without `where`, run there.
 template <class T = detail::deduced, class Where, class DY, class X, class Gamma, class DX,
           class DGamma, class Statistics = epsilon, detail::if_where<Where> = 0>
 void rms_norm_backward(const Where& where, const DY& dy, const X& x, const Gamma& gamma, DX&& dx,
@@ -140,7 +140,7 @@ void rms_norm_backward(const Where& where, const DY& dy, const X& x, const Gamma
       detail::to_gradient(std::forward<DGamma>(dgamma)), detail::to_statistics(statistics));
 }
 
-/// See rms_norm above.
+/// The call of this name without `where`, run there.
 template <class T = detail::deduced, class Where, class DY, class H, class Gamma, class DH,
           class DGamma, class Statistics = epsilon, detail::if_where<Where> = 0>
 void add_rms_norm_backward(const Where& where, const DY& dy, const H& h, const Gamma& gamma,
@@ -152,7 +152,7 @@ void add_rms_norm_backward(const Where& where, const DY& dy, const H& h, const G
       detail::to_gradient(std::forward<DGamma>(dgamma)), detail::to_statistics(statistics));
 }
 
-/// See rms_norm above.
+/// The call of this name without `where`, run there.
 template <class T = detail::deduced, class Where, class DY, class X, class Gamma, class DX,
           class DGamma, class DBeta, class Statistics = epsilon, detail::if_where<Where> = 0>
 void layer_norm_backward(const Where& where, const DY& dy, const X& x, const Gamma& gamma, DX&& dx,
@@ -165,7 +165,7 @@ void layer_norm_backward(const Where& where, const DY& dy, const X& x, const Gam
       detail::to_gradient(std::forward<DBeta>(dbeta)), detail::to_statistics(statistics));
 }
 
-/// See rms_norm above.
+/// The call of this name without `where`, run there.
 template <class T = detail::deduced, class Where, class DY, class H, class Gamma, class DH,
           class DGamma, class DBeta, class Statistics = epsilon, detail::if_where<Where> = 0>
 void add_layer_norm_backward(const Where& where, const DY& dy, const H& h, const Gamma& gamma,

@@ -103,23 +103,6 @@ struct from {
   }
 };
 
-/// A row times a power of two, for rows of doubles whose squares leave the range.
-template <class Source>
-struct scaled {
-  using stored = typename Source::stored;
-  Source x;
-  double scale;
-  template <class Order, class Count>
-  ROWNORM_INLINE pack<double> operator()(place<double, Order, Count> at) const {
-    return x(at) * splat(scale);
-  }
-};
-
-template <class Source>
-inline constexpr bool is_scaled = false;
-template <class Source>
-inline constexpr bool is_scaled<scaled<Source>> = true;
-
 /// x * silu(z).
 template <class X, class Z>
 struct gated {
@@ -298,8 +281,109 @@ inline constexpr bool needs_peak = false;
 template <class S>
 inline constexpr bool needs_peak<to_int8_by_peak<S>> = true;
 
+// ---------------------------------------------------------------------------------------------
+// The same with types that are told at run time, in double: what rows are done again with.
+// ---------------------------------------------------------------------------------------------
+
+/// A row that is read, times a power of two; where there is a gate, times silu(gate).
+struct any_row {
+  using stored = void;
+  kind storage;
+  const void* data;
+  kind gate_storage = kind::nothing;
+  const void* gate = nullptr;
+  double scale = 1;
+
+  /// Whether squares can leave the range of double.
+  bool may_leave_range() const { return storage == kind::f64 && gate == nullptr; }
+  template <class Count>
+  ROWNORM_INLINE pack<double> operator()(place<double, in_order, Count> at) const {
+    pack<double> v = load_any(storage, data, of_any(at));
+    if (gate != nullptr) v = v * silu_of_any(gate_storage, gate, of_any(at));
+    return v * splat(scale);
+  }
+};
+template <class S>
+ROWNORM_INLINE any_row of_any(const from<S>& x, double scale = 1) {
+  return {kind_of<typename from<S>::stored>, x.data, kind::nothing, nullptr, scale};
+}
+template <class X, class Z>
+ROWNORM_INLINE any_row of_any(const gated<X, Z>& x, double scale = 1) {
+  return {kind_of<X>, x.x, kind_of<Z>, x.z, scale};
+}
+
+/// gamma, or beta. Where it is absent it is 1, or -0, which change nothing.
+struct any_parameter {
+  using stored = void;
+  static constexpr bool present = true;
+  static constexpr bool after_rounding = true;
+  double absent = 1;
+  kind storage = kind::nothing;
+  const void* data = nullptr;
+  bool one_plus = false;
+  kind rounded = kind::nothing;  // what is multiplied is rounded to this first
+  kind gate_storage = kind::nothing;
+  const void* gate = nullptr;
+
+  template <class Count>
+  ROWNORM_INLINE pack<double> operator()(place<double, in_order, Count> at) const {
+    pack<double> v = splat(absent);
+    if (data != nullptr) v = load_any(storage, data, of_any(at));
+    if (one_plus) v = v + splat(1.0);
+    if (gate != nullptr) v = v * silu_of_any(gate_storage, gate, of_any(at));
+    return v;
+  }
+};
+/// X: the type of the row that it multiplies, or is added to.
+template <class X, class S, bool OnePlus, bool AfterRounding>
+ROWNORM_INLINE any_parameter of_any(const parameter<S, OnePlus, AfterRounding>& p,
+                                    double absent = 1) {
+  return {absent, kind_of<S>, p.data, OnePlus && parameter<S>::present,
+          AfterRounding ? kind_of<X> : kind::nothing};
+}
+template <class X, class Gamma, class Z>
+ROWNORM_INLINE any_parameter of_any(const gated_parameter<Gamma, Z>& p) {
+  any_parameter gamma = of_any<X>(p.gamma);
+  gamma.gate_storage = kind_of<std::remove_const_t<typename Z::value_type>>;
+  gamma.gate = row(p.z, p.i);
+  return gamma;
+}
+template <class X, class Beta>
+ROWNORM_INLINE any_parameter any_shift(const Beta& beta) {
+  return of_any<X>(beta, -0.0);
+}
+
+/// A row that is written, or added to.
+struct any_to {
+  using stored = void;
+  kind storage;
+  void* data;
+  bool adds = false;
+  template <class Count>
+  ROWNORM_INLINE void put(place<double, in_order, Count> at, pack<double> v) const {
+    if (adds) v = load_any(storage, data, of_any(at)) + v;
+    store_any(storage, data, of_any(at), v);
+  }
+};
+template <class S>
+ROWNORM_INLINE any_to of_any(const to<S>& y) {
+  return {kind_of<S>, y.data};
+}
+template <class S>
+ROWNORM_INLINE any_to of_any(const to_sum<S>& y) {
+  return {kind_of<S>, y.data, true};
+}
+ROWNORM_INLINE to_int8 of_any(const to_int8& y) {
+  return y;
+}
+template <class S>
+ROWNORM_INLINE to_int8_by_peak<S> of_any(const to_int8_by_peak<S>& y) {
+  return y;
+}
+
 /// y takes value(place), all along a row of n numbers. Past the cache the next row of each source
-/// is asked for meanwhile.
+/// is asked for meanwhile: one loop that asks at each pack, which costs nothing beside the stores
+/// and a quarter less to compile than a loop for each.
 template <class T, class Order, class Y, class Value, class... Sources>
 ROWNORM_INLINE void write_row(std::size_t n, const Y& y, Value value, const Sources&...) {
   each<T, Order>(n, [&](auto at) ROWNORM_LAMBDA { y.put(at, value(at)); });
@@ -307,12 +391,12 @@ ROWNORM_INLINE void write_row(std::size_t n, const Y& y, Value value, const Sour
 template <class T, class Order, class S, class Value, class... Sources>
 ROWNORM_INLINE void write_row(std::size_t n, const to<S>& y, Value value,
                               const Sources&... sources) {
-  if (y.streaming)
-    each<T, Order>(n, [&](auto at) ROWNORM_LAMBDA {
-      (fetch_next(sources, at), ...);
-      y.put(streamed(at), value(at));
-    });
-  else each<T, Order>(n, [&](auto at) ROWNORM_LAMBDA { y.put(at, value(at)); });
+  each<T, Order>(n, [&](auto at) ROWNORM_LAMBDA {
+    const pack<T> v = value(at);
+    if (ROWNORM_LIKELY(!y.streaming)) return y.put(at, v);
+    (fetch_next(sources, at), ...);
+    y.put(streamed(at), v);
+  });
 }
 
 /// gamma * z + beta, where they are; X is the type that after_rounding rounds z to.
@@ -324,6 +408,13 @@ ROWNORM_INLINE pack<T> scale_and_shift(place<T, Order, Count> at, pack<T> z, con
   else if constexpr (Gamma::present) return z * gamma(at);
   else if constexpr (Beta::present) return z + beta(at);
   else return z;
+}
+
+template <class X, class Count>
+ROWNORM_INLINE pack<double> scale_and_shift(place<double, in_order, Count> at, pack<double> z,
+                                            const any_parameter& gamma, const any_parameter& beta) {
+  if (gamma.rounded != kind::nothing) z = rounded_to_any(gamma.rounded, z);
+  return fma(z, gamma(at), beta(at));
 }
 
 /// Below this, 127 / peak is no T: such a row becomes zeros.
@@ -359,17 +450,18 @@ ROWNORM_INLINE void apply(std::size_t n, const Source& x, const Gamma& gamma, co
   }
 }
 
-/// Rows in two halves: found = first(i), then second(i, found). Of short rows the next one's first
-/// half comes before the second: the root and the quotients between the halves have the latency of
-/// a row of 128 numbers.
-template <class First, class Second>
+/// Rows in two halves, found = first(i) and second(i, found), and factor(found) between them. Of
+/// short rows the halves of three rows are taken in turn: the end of a sum, and the root and the
+/// quotients after it, have the latency of a row of 128 numbers each.
+template <class First, class Factor, class Second>
 ROWNORM_INLINE void in_two_halves(std::size_t begin, std::size_t end, std::size_t row_bytes,
-                                  First first, Second second) {
-  const std::size_t ahead = row_bytes <= 4096 ? 1 : 0;
-  decltype(first(begin)) found[2];  // of rows i and i - 1: a copy from one to the other would stall
-  for (std::size_t i = begin; i < end + ahead; ++i) {
-    if (i < end) found[i % 2] = first(i);
-    if (i >= begin + ahead) second(i - ahead, found[(i - ahead) % 2]);
+                                  First first, Factor factor, Second second) {
+  const std::size_t ahead = row_bytes <= 4096 && end - begin > 1 ? 1 : 0;
+  decltype(first(begin)) found[4];  // of rows i, i - 1, i - 2: copies among them would stall
+  for (std::size_t i = begin; i < end + 2 * ahead; ++i) {
+    if (i < end) found[i % 4] = first(i);
+    if (i >= begin + ahead && i < end + ahead) factor(found[(i - ahead) % 4]);
+    if (i >= begin + 2 * ahead) second(i - 2 * ahead, found[(i - 2 * ahead) % 4]);
   }
 }
 
@@ -389,8 +481,16 @@ inline constexpr double largest_outside = std::is_same_v<T, float> ? 0x1p100 : 0
 /// 1 / sqrt(mean_square + eps), and 0 for a row of zeros, so that zeros stay zeros at eps = 0.
 ROWNORM_INLINE double reciprocal_root(double mean_square, epsilon eps) {
   const double root =
-      eps.outside ? std::sqrt(mean_square) + eps.value : std::sqrt(mean_square + eps.value);
+      eps.outside ? scalar_sqrt(mean_square) + eps.value : scalar_sqrt(mean_square + eps.value);
   return root == 0 ? 0 : 1 / root;
+}
+
+/// The same from a sum of squares: one division less on the way from a row's first half to its
+/// second.
+ROWNORM_INLINE double reciprocal_rms(double squares, double length, epsilon eps) {
+  if (eps.outside || eps.value > 0x1p900) return reciprocal_root(squares / length, eps);
+  const double sum = scalar_fma(length, eps.value, squares);
+  return sum == 0 ? 0 : scalar_sqrt(length / sum);
 }
 
 /// A row of doubles whose squares leave the range is taken times this power of two. Small squares
@@ -423,7 +523,7 @@ ROWNORM_INLINE double sum_of_squares(std::size_t n, const Source& x) {
 
 /// The same, and the largest of |x * gamma| beside it.
 template <class T, class X, class Source, class Gamma>
-ROWNORM_INLINE totals<2> squares_and_peak(std::size_t n, const Source& x, const Gamma& gamma) {
+ROWNORM_APART totals<2> squares_and_peak(std::size_t n, Source x, Gamma gamma) {
   using order = order_for<T, typename Source::stored, typename Gamma::stored>;
   return sum<T, order, 2, 1>(n, [&](auto at, pack<T>& s, pack<T>& m) ROWNORM_LAMBDA {
     const pack<T> v = x(at);
@@ -440,10 +540,6 @@ ROWNORM_INLINE void apply_scale(std::size_t n, const Source& x, double r, const 
       n, x, gamma, no_parameter{}, y, [&](auto at) ROWNORM_LAMBDA { return x(at) * factor; }, peak);
 }
 
-template <class T, class Source, class Gamma, class Y>
-ROWNORM_COLD double rms_norm_row_again(std::size_t n, std::size_t k, const Source& x,
-                                       const Gamma& gamma, const Y& y, epsilon eps, double sum);
-
 /// Whether a row can leave the range of T: in double, the squares of any other storage stay in it.
 template <class T, class X>
 inline constexpr bool may_leave_range = std::is_same_v<T, float> || std::is_same_v<X, double>;
@@ -459,6 +555,7 @@ ROWNORM_INLINE bool usable(double squares, epsilon eps) {
 /// of |x * gamma| (else a number below 0).
 struct squares_and_largest {
   double squares, largest;
+  double r = 0;  // 1/rms, where `squares` are usable
 };
 
 /// The first half of a row of n numbers, its statistic from the first k of them.
@@ -474,6 +571,22 @@ ROWNORM_INLINE squares_and_largest rms_norm_first(std::size_t n, std::size_t k, 
   return {sum_of_squares<T>(k, x), -1};
 }
 
+/// A row whose sum of squares left the range of T: in double, or as scaled doubles. `squares`: that
+/// sum, where T is double.
+template <class T, class Y>
+ROWNORM_COLD double rms_norm_row_again(std::size_t n, std::size_t k, any_row x,
+                                       const any_parameter& gamma, const Y& y, epsilon eps,
+                                       double squares) {
+  if (std::is_same_v<T, float>) squares = sum_of_squares<double>(k, x);
+  if (x.may_leave_range() && !usable<double>(squares, eps)) {
+    x.scale = scale_for(squares, 0, eps);
+    squares = sum_of_squares<double>(k, x);
+  }
+  const double r = scaled_factor(x.scale, squares / static_cast<double>(k), eps);
+  apply_scale<double>(n, x, r, gamma, y);
+  return r * x.scale;
+}
+
 /// The second half; gives back 1/rms.
 template <class T, class Source, class Gamma, class Y>
 ROWNORM_INLINE double rms_norm_second(std::size_t n, std::size_t k, const Source& x,
@@ -482,26 +595,10 @@ ROWNORM_INLINE double rms_norm_second(std::size_t n, std::size_t k, const Source
   using X = typename Source::stored;
   if constexpr (may_leave_range<T, X>)
     if (!ROWNORM_LIKELY(usable<T>(found.squares, eps)))
-      return rms_norm_row_again<T>(n, k, x, gamma, y, eps, found.squares);
-  const double r = reciprocal_root(found.squares / static_cast<double>(k), eps);
-  apply_scale<T>(n, x, r, gamma, y, found.largest < 0 ? -1 : found.largest * r);
-  return r;
-}
-
-/// A row whose sum of squares left the range of T: in double, or as scaled doubles.
-template <class T, class Source, class Gamma, class Y>
-ROWNORM_COLD double rms_norm_row_again(std::size_t n, std::size_t k, const Source& x,
-                                       const Gamma& gamma, const Y& y, epsilon eps, double sum) {
-  if constexpr (std::is_same_v<T, float>) {
-    return rms_norm_second<double>(
-        n, k, x, gamma, y, eps, rms_norm_first<double, typename Source::stored, Y>(n, k, x, gamma));
-  } else {
-    const scaled<Source> source{x, scale_for(sum, 0, eps)};
-    const double square = sum_of_squares<T>(k, source) / static_cast<double>(k);
-    const double r = scaled_factor(source.scale, square, eps);
-    apply_scale<T>(n, source, r, gamma, y);
-    return r * source.scale;
-  }
+      return rms_norm_row_again<T>(n, k, of_any(x), of_any<X>(gamma), of_any(y), eps,
+                                   found.squares);
+  apply_scale<T>(n, x, found.r, gamma, y, found.largest < 0 ? -1 : found.largest * found.r);
+  return found.r;
 }
 
 /// Rows `begin` to `end` of a matrix whose rows have n numbers.
@@ -511,11 +608,14 @@ ROWNORM_INLINE void rms_norm(std::size_t begin, std::size_t end, std::size_t n, 
   if (n == 0) return;
   using row_of_y = decltype(y.at_row(0));
   using stored = typename decltype(x.second(0))::stored;
+  const double length = static_cast<double>(k);
   in_two_halves(
       begin, end, n * sizeof(T),
       [&](std::size_t i) ROWNORM_LAMBDA {
         return rms_norm_first<T, stored, row_of_y>(n, k, x.first(i), gamma.at_row(i));
       },
+      [&](squares_and_largest& found)
+          ROWNORM_LAMBDA { found.r = reciprocal_rms(found.squares, length, eps); },
       [&](std::size_t i, const squares_and_largest& found) ROWNORM_LAMBDA {
         rstd.set(i,
                  rms_norm_second<T>(n, k, x.second(i), gamma.at_row(i), y.at_row(i), eps, found));
@@ -537,7 +637,7 @@ struct moments {
 
 /// Sums of x - shift and of its squares.
 template <class T, class Source>
-ROWNORM_INLINE totals<2> sums_around(T shift, std::size_t n, const Source& x) {
+ROWNORM_APART totals<2> sums_around(T shift, std::size_t n, Source x) {
   using order = order_for<T, typename Source::stored>;
   const pack<T> c = splat(shift);
   return sum<T, order, 2>(n, [&](auto at, pack<T>& s, pack<T>& q) ROWNORM_LAMBDA {
@@ -628,41 +728,45 @@ struct mean_and_rstd {
   double mean, rstd;
 };
 
-template <class T, class Source, class Gamma, class Beta, class Y>
-ROWNORM_COLD mean_and_rstd layer_norm_row_again(std::size_t n, const Source& x, const Gamma& gamma,
-                                                const Beta& beta, const Y& y, epsilon eps,
-                                                const moments<T>& first);
+/// What the first half of a row finds, and 1/sqrt(variance + eps), where the moments are usable.
+template <class T>
+struct moments_and_factor {
+  moments<T> m;
+  double r;
+};
+
+/// A row whose sums left the range of T: in double, or as scaled doubles. `m`: its moments, where T
+/// is double.
+template <class T, class Y>
+ROWNORM_COLD mean_and_rstd layer_norm_row_again(std::size_t n, any_row x,
+                                                const any_parameter& gamma,
+                                                const any_parameter& beta, const Y& y, epsilon eps,
+                                                const moments<T>& of_x) {
+  moments<double> m{static_cast<double>(of_x.mean), of_x.rest, of_x.variance};
+  if (std::is_same_v<T, float>) m = find_moments<double>(n, x, x);
+  if (x.may_leave_range() && !usable(m, eps)) {
+    x.scale = scale_for(m.variance, m.mean, eps);
+    m = find_moments<double>(n, x, x);
+  }
+  const double r = scaled_factor(x.scale, m.variance, eps);
+  apply_centred<double>(n, x, m, r, gamma, beta, y);
+  // Of equal numbers eps alone is left, which times scale^2 may be 0.
+  return {(m.mean + m.rest) / x.scale, m.variance == 0 ? reciprocal_root(0, eps) : r * x.scale};
+}
 
 /// The second half of a row; gives back its mean and 1/sqrt(variance + eps).
 template <class T, class Source, class Gamma, class Beta, class Y>
 ROWNORM_INLINE mean_and_rstd layer_norm_second(std::size_t n, const Source& x, const Gamma& gamma,
                                                const Beta& beta, const Y& y, epsilon eps,
-                                               const moments<T>& m) {
+                                               const moments_and_factor<T>& found) {
   using X = typename Source::stored;
+  const moments<T>& m = found.m;
   if constexpr (may_leave_range<T, X>)
     if (!ROWNORM_LIKELY(usable(m, eps)))
-      return layer_norm_row_again<T>(n, x, gamma, beta, y, eps, m);
-  const double r = reciprocal_root(m.variance, eps);
-  apply_centred<T>(n, x, m, r, gamma, beta, y);
-  return {static_cast<double>(m.mean) + m.rest, r};
-}
-
-/// A row whose sums left the range of T: in double, or as scaled doubles.
-template <class T, class Source, class Gamma, class Beta, class Y>
-ROWNORM_COLD mean_and_rstd layer_norm_row_again(std::size_t n, const Source& x, const Gamma& gamma,
-                                                const Beta& beta, const Y& y, epsilon eps,
-                                                const moments<T>& first) {
-  if constexpr (std::is_same_v<T, float>) {
-    return layer_norm_second<double>(n, x, gamma, beta, y, eps, find_moments<double>(n, x, x));
-  } else {
-    const scaled<Source> source{x, scale_for(first.variance, first.mean, eps)};
-    const moments<T> m = find_moments<T>(n, source, source);
-    const double r = scaled_factor(source.scale, m.variance, eps);
-    apply_centred<T>(n, source, m, r, gamma, beta, y);
-    // Of equal numbers eps alone is left, which times scale^2 may be 0.
-    return {(m.mean + m.rest) / source.scale,
-            m.variance == 0 ? reciprocal_root(0, eps) : r * source.scale};
-  }
+      return layer_norm_row_again(n, of_any(x), of_any<X>(gamma), any_shift<X>(beta), of_any(y),
+                                  eps, m);
+  apply_centred<T>(n, x, m, found.r, gamma, beta, y);
+  return {static_cast<double>(m.mean) + m.rest, found.r};
 }
 
 /// Rows `begin` to `end` of a matrix whose rows have n numbers.
@@ -673,10 +777,14 @@ ROWNORM_INLINE void layer_norm(std::size_t begin, std::size_t end, std::size_t n
   if (n == 0) return;
   in_two_halves(
       begin, end, n * sizeof(T),
-      [&](std::size_t i) ROWNORM_LAMBDA { return find_moments<T>(n, x.first(i), x.second(i)); },
-      [&](std::size_t i, const moments<T>& m) ROWNORM_LAMBDA {
+      [&](std::size_t i) ROWNORM_LAMBDA {
+        return moments_and_factor<T>{find_moments<T>(n, x.first(i), x.second(i)), 0};
+      },
+      [&](moments_and_factor<T>& found)
+          ROWNORM_LAMBDA { found.r = reciprocal_root(found.m.variance, eps); },
+      [&](std::size_t i, const moments_and_factor<T>& found) ROWNORM_LAMBDA {
         const mean_and_rstd s = layer_norm_second<T>(n, x.second(i), gamma.at_row(i),
-                                                     beta.at_row(i), y.at_row(i), eps, m);
+                                                     beta.at_row(i), y.at_row(i), eps, found);
         mean.set(i, s.mean);
         rstd.set(i, s.rstd);
       });
@@ -722,20 +830,33 @@ ROWNORM_INLINE bool holds(const row_statistics& s) {
                                        in_range(std::fabs(s.mean), 0.0, 0x1p100));
 }
 
+template <class Y>
+ROWNORM_COLD void rms_norm_given_again(std::size_t n, const any_row& x, const any_parameter& gamma,
+                                       const Y& y, const row_statistics& s) {
+  apply_scale<double>(n, x, s.r, gamma, y);
+}
+template <class Y>
+ROWNORM_COLD void layer_norm_given_again(std::size_t n, const any_row& x,
+                                         const any_parameter& gamma, const any_parameter& beta,
+                                         const Y& y, const row_statistics& s) {
+  apply_centred<double>(n, x, moments<double>{s.mean, 0, 0}, s.r, gamma, beta, y);
+}
+
 template <class T, class Source, class Gamma, class Y>
 ROWNORM_INLINE void rms_norm_given(std::size_t n, const Source& x, const Gamma& gamma, const Y& y,
                                    const row_statistics& s) {
   if (ROWNORM_LIKELY(holds<T>(s))) apply_scale<T>(n, x, s.r, gamma, y);
-  else apply_scale<double>(n, x, s.r, gamma, y);
+  else rms_norm_given_again(n, of_any(x), of_any<typename Source::stored>(gamma), of_any(y), s);
 }
 template <class T, class Source, class Gamma, class Beta, class Y>
 ROWNORM_INLINE void layer_norm_given(std::size_t n, const Source& x, const Gamma& gamma,
                                      const Beta& beta, const Y& y, const row_statistics& s) {
+  using X = typename Source::stored;
   const T mean = static_cast<T>(s.mean);
   if (ROWNORM_LIKELY(holds<T>(s)))
     apply_centred<T>(n, x, moments<T>{mean, s.mean - static_cast<double>(mean), 0}, s.r, gamma,
                      beta, y);
-  else apply_centred<double>(n, x, moments<double>{s.mean, 0, 0}, s.r, gamma, beta, y);
+  else layer_norm_given_again(n, of_any(x), of_any<X>(gamma), any_shift<X>(beta), of_any(y), s);
 }
 
 /// The rows of rms_norm and layer_norm with `from_saved` in place of eps.
@@ -802,6 +923,29 @@ struct row_sums<none_t> {
   ROWNORM_INLINE void add(Place, A...) const {}
   void end_block() const {}
 };
+
+/// The same with types told at run time.
+struct any_sums {
+  kind storage;
+  void* partial;
+  template <class Count>
+  ROWNORM_INLINE void add(place<double, in_order, Count> at, pack<double> x, pack<double> y) const {
+    if (partial != nullptr)
+      store_any(storage, partial, of_any(at), fma(x, y, load_any(storage, partial, of_any(at))));
+  }
+  template <class Count>
+  ROWNORM_INLINE void add(place<double, in_order, Count> at, pack<double> x) const {
+    if (partial != nullptr)
+      store_any(storage, partial, of_any(at), load_any(storage, partial, of_any(at)) + x);
+  }
+};
+template <class T>
+ROWNORM_INLINE any_sums of_any(const row_sums<T>& sums) {
+  return {kind_of<T>, sums.partial};
+}
+ROWNORM_INLINE any_sums of_any(const row_sums<none_t>&) {
+  return {kind::nothing, nullptr};
+}
 
 /// d += total, for a gradient that lies in rows `stride` numbers apart.
 template <class T, class S>
@@ -874,15 +1018,14 @@ ROWNORM_INLINE void apply_gradient(std::size_t n, const DY& dy, const Source& x,
     const pack<T> d = fma(h, slope, g) * r;
     dgamma.add(at, v, h);
     dbeta.add(at, v);
-    return is_scaled<Source> ? d * scale : d;
+    return std::is_same_v<Source, any_row> ? d * scale : d;
   };
   write_row<T, order>(n, dx, gradient, dy, x);
 }
 
 /// The sums of x^2 and of g * x.
 template <class T, class DY, class Source, class Gamma>
-ROWNORM_INLINE totals<2> gradient_sums(std::size_t n, const DY& dy, const Source& x,
-                                       const Gamma& gamma) {
+ROWNORM_APART totals<2> gradient_sums(std::size_t n, DY dy, Source x, Gamma gamma) {
   using order = order_for<T, typename DY::stored, typename Source::stored, typename Gamma::stored>;
   return sum<T, order, 2>(n, [&](auto at, pack<T>& s, pack<T>& c) ROWNORM_LAMBDA {
     const pack<T> v = x(at);
@@ -891,10 +1034,30 @@ ROWNORM_INLINE totals<2> gradient_sums(std::size_t n, const DY& dy, const Source
   });
 }
 
-template <class T, class DY, class Source, class Gamma, class DX, class G>
-ROWNORM_COLD void rms_norm_backward_row_again(std::size_t n, const DY& dy, const Source& x,
-                                              const Gamma& gamma, const DX& dx, const G& dgamma,
-                                              const row_statistics& known, double squares);
+ROWNORM_INLINE double slope_of_rms(double gx, double r, double square, double length, epsilon eps) {
+  return gx * r / length * slope_of_root(square, r, eps);
+}
+
+/// A row whose sums left the range of T: in double, or with x as scaled doubles. `squares`: that of
+/// x, where T is double.
+template <class T>
+ROWNORM_COLD void rms_norm_backward_row_again(std::size_t n, const any_row& dy, any_row x,
+                                              const any_parameter& gamma, const any_to& dx,
+                                              const any_sums& dgamma, const row_statistics& known,
+                                              double squares) {
+  totals<2> t{{squares, 0}};
+  if (std::is_same_v<T, float>) t = gradient_sums<double>(n, dy, x, gamma);
+  if (x.may_leave_range() && !usable<double>(t.of[0], known.eps)) {
+    x.scale = scale_for(t.of[0], 0, known.eps);
+    t = gradient_sums<double>(n, dy, x, gamma);
+  }
+  const double length = static_cast<double>(n);
+  const double square = t.of[0] / length;
+  const double r = known.known ? known.r / x.scale : scaled_factor(x.scale, square, known.eps);
+  const double slope = slope_of_rms(t.of[1], r, square, length, known.eps);
+  apply_gradient<false>(n, dy, x, gamma, dx, dgamma, row_sums<none_t>{},
+                        gradient_factors<double>{r, x.scale, slope});
+}
 
 template <class T, class DY, class Source, class Gamma, class DX, class G>
 ROWNORM_INLINE void rms_norm_backward_row(std::size_t n, const DY& dy, const Source& x,
@@ -903,33 +1066,15 @@ ROWNORM_INLINE void rms_norm_backward_row(std::size_t n, const DY& dy, const Sou
   const totals<2> t = gradient_sums<T>(n, dy, x, gamma);
   if constexpr (may_leave_range<T, typename Source::stored>)
     if (!ROWNORM_LIKELY(usable<T>(t.of[0], known.eps) && usable_gradient<T>(t.of[1])))
-      return rms_norm_backward_row_again<T>(n, dy, x, gamma, dx, dgamma, known, t.of[0]);
+      return rms_norm_backward_row_again<T>(n, of_any(dy), of_any(x),
+                                            of_any<typename Source::stored>(gamma), of_any(dx),
+                                            of_any(dgamma), known, t.of[0]);
   const double length = static_cast<double>(n);
   const double square = t.of[0] / length;
-  const double r = known.known ? known.r : reciprocal_root(square, known.eps);
-  const double slope = t.of[1] * r / length * slope_of_root(square, r, known.eps);
+  const double r = known.known ? known.r : reciprocal_rms(t.of[0], length, known.eps);
+  const double slope = slope_of_rms(t.of[1], r, square, length, known.eps);
   apply_gradient<false>(n, dy, x, gamma, dx, dgamma, row_sums<none_t>{},
                         gradient_factors<T>{r, 1, slope});
-}
-
-/// A row whose sums left the range of T: in double, or with x as scaled doubles.
-template <class T, class DY, class Source, class Gamma, class DX, class G>
-ROWNORM_COLD void rms_norm_backward_row_again(std::size_t n, const DY& dy, const Source& x,
-                                              const Gamma& gamma, const DX& dx, const G& dgamma,
-                                              const row_statistics& known, double squares) {
-  if constexpr (std::is_same_v<T, float>) {
-    rms_norm_backward_row<double>(n, dy, x, gamma, dx, dgamma, known);
-  } else {
-    const scaled<Source> source{x, scale_for(squares, 0, known.eps)};
-    const totals<2> t = gradient_sums<T>(n, dy, source, gamma);
-    const double length = static_cast<double>(n);
-    const double square = t.of[0] / length;
-    const double r =
-        known.known ? known.r / source.scale : scaled_factor(source.scale, square, known.eps);
-    const double slope = t.of[1] * r / length * slope_of_root(square, r, known.eps);
-    apply_gradient<false>(n, dy, source, gamma, dx, dgamma, row_sums<none_t>{},
-                          gradient_factors<T>{r, source.scale, slope});
-  }
 }
 
 /// row(i) for the rows from `begin` to `end`; after each block of rows the sums over them are put
@@ -961,8 +1106,7 @@ void rms_norm_backward(std::size_t begin, std::size_t end, std::size_t n, const 
 
 /// The sums of d = x - shift, d^2, g and g * d.
 template <class T, class DY, class Source, class Gamma>
-ROWNORM_INLINE totals<4> gradient_sums_around(T shift, std::size_t n, const DY& dy, const Source& x,
-                                              const Gamma& gamma) {
+ROWNORM_APART totals<4> gradient_sums_around(T shift, std::size_t n, DY dy, Source x, Gamma gamma) {
   using order = order_for<T, typename DY::stored, typename Source::stored, typename Gamma::stored>;
   const pack<T> c = splat(shift);
   return sum<T, order, 4>(
@@ -1005,11 +1149,28 @@ ROWNORM_INLINE void apply_layer_norm_gradient(std::size_t n, const DY& dy, const
                           sum_g / length, m.mean, m.rest});
 }
 
-template <class T, class DY, class Source, class Gamma, class DX, class G, class B>
-ROWNORM_COLD void layer_norm_backward_row_again(std::size_t n, const DY& dy, const Source& x,
-                                                const Gamma& gamma, const DX& dx, const G& dgamma,
-                                                const B& dbeta, const row_statistics& known,
-                                                const moments<T>& first);
+/// A row whose sums left the range of T: in double, or with x as scaled doubles. `of_x`: its
+/// moments, where T is double.
+template <class T>
+ROWNORM_COLD void layer_norm_backward_row_again(std::size_t n, const any_row& dy, any_row x,
+                                                const any_parameter& gamma, const any_to& dx,
+                                                const any_sums& dgamma, const any_sums& dbeta,
+                                                const row_statistics& known,
+                                                const moments<T>& of_x) {
+  around<double, 4> a{};
+  moments<double> m{static_cast<double>(of_x.mean), of_x.rest, of_x.variance};
+  const auto sum = [&] {
+    a = gradient_sums_near_mean<double>(n, dy, x, gamma, x.scale, known);
+    m = corrected(a);
+  };
+  if (std::is_same_v<T, float>) sum();
+  if (x.may_leave_range() && !usable(m, known.eps)) {
+    x.scale = scale_for(m.variance, m.mean, known.eps);
+    sum();
+  }
+  const double r = known.known ? known.r / x.scale : scaled_factor(x.scale, m.variance, known.eps);
+  apply_layer_norm_gradient(n, dy, x, gamma, dx, dgamma, dbeta, a, m, r, x.scale, known.eps);
+}
 
 template <class T, class DY, class Source, class Gamma, class DX, class G, class B>
 ROWNORM_INLINE void layer_norm_backward_row(std::size_t n, const DY& dy, const Source& x,
@@ -1020,28 +1181,11 @@ ROWNORM_INLINE void layer_norm_backward_row(std::size_t n, const DY& dy, const S
   if constexpr (may_leave_range<T, typename Source::stored>)
     if (!ROWNORM_LIKELY(usable(m, known.eps) && usable_gradient<T>(a.sums.of[2]) &&
                         usable_gradient<T>(a.sums.of[3])))
-      return layer_norm_backward_row_again<T>(n, dy, x, gamma, dx, dgamma, dbeta, known, m);
+      return layer_norm_backward_row_again(n, of_any(dy), of_any(x),
+                                           of_any<typename Source::stored>(gamma), of_any(dx),
+                                           of_any(dgamma), of_any(dbeta), known, m);
   const double r = known.known ? known.r : reciprocal_root(m.variance, known.eps);
   apply_layer_norm_gradient(n, dy, x, gamma, dx, dgamma, dbeta, a, m, r, 1, known.eps);
-}
-
-/// A row whose sums left the range of T: in double, or with x as scaled doubles.
-template <class T, class DY, class Source, class Gamma, class DX, class G, class B>
-ROWNORM_COLD void layer_norm_backward_row_again(std::size_t n, const DY& dy, const Source& x,
-                                                const Gamma& gamma, const DX& dx, const G& dgamma,
-                                                const B& dbeta, const row_statistics& known,
-                                                const moments<T>& first) {
-  if constexpr (std::is_same_v<T, float>) {
-    layer_norm_backward_row<double>(n, dy, x, gamma, dx, dgamma, dbeta, known);
-  } else {
-    const scaled<Source> source{x, scale_for(first.variance, first.mean, known.eps)};
-    const around<T, 4> a = gradient_sums_near_mean<T>(n, dy, source, gamma, source.scale, known);
-    const moments<T> m = corrected(a);
-    const double r =
-        known.known ? known.r / source.scale : scaled_factor(source.scale, m.variance, known.eps);
-    apply_layer_norm_gradient(n, dy, source, gamma, dx, dgamma, dbeta, a, m, r, source.scale,
-                              known.eps);
-  }
 }
 
 /// Rows `begin` to `end` of matrices whose rows have n numbers.

@@ -138,12 +138,8 @@ squares_shard<T> squares_of(std::size_t n, const First& first, const Second& x, 
   const double s = sum_of_squares<T>(n, first);
   if constexpr (may_leave_range<T, typename Second::stored>)
     if (!ROWNORM_LIKELY(usable<T>(s, eps))) {
-      if constexpr (std::is_same_v<T, float>) {
-        return squares_shard<T>(sum_of_squares<double>(n, x));
-      } else {
-        const scaled<Second> source{x, scale_for(s, 0, eps)};
-        return squares_shard<T>(sum_of_squares<T>(n, source), source.scale);
-      }
+      const double scale = std::is_same_v<T, float> ? 1 : scale_for(s, 0, eps);
+      return squares_shard<T>(sum_of_squares<double>(n, of_any(x, scale)), scale);
     }
   return squares_shard<T>(s);
 }
@@ -159,12 +155,9 @@ moments_shard<T> moments_of(std::size_t n, const First& first, const Second& x, 
   const moments<T> m = find_moments<T>(n, first, x);
   if constexpr (may_leave_range<T, typename Second::stored>)
     if (!ROWNORM_LIKELY(usable(m, eps))) {
-      if constexpr (std::is_same_v<T, float>) {
-        return shard_of<T>(n, find_moments<double>(n, x, x));
-      } else {
-        const scaled<Second> source{x, scale_for(m.variance, m.mean, eps)};
-        return shard_of<T>(n, find_moments<T>(n, source, source), source.scale);
-      }
+      const double scale = std::is_same_v<T, float> ? 1 : scale_for(m.variance, m.mean, eps);
+      const any_row source = of_any(x, scale);
+      return shard_of<T>(n, find_moments<double>(n, source, source), scale);
     }
   return shard_of<T>(n, m);
 }
@@ -183,14 +176,10 @@ gradient_shard<rms_gradient_shard<T>> rms_gradient_of(std::size_t n, const DY& d
   const totals<2> t = gradient_sums<T>(n, dy, x, gamma);
   if constexpr (may_leave_range<T, typename Source::stored>)
     if (!ROWNORM_LIKELY(usable<T>(t.of[0], eps) && usable_gradient<T>(t.of[1]))) {
-      if constexpr (std::is_same_v<T, float>) {
-        const totals<2> d = gradient_sums<double>(n, dy, x, gamma);
-        return {{squares_shard<T>(d.of[0]), d.of[1]}, true};
-      } else {
-        const scaled<Source> source{x, scale_for(t.of[0], 0, eps)};
-        const totals<2> d = gradient_sums<T>(n, dy, source, gamma);
-        return {{squares_shard<T>(d.of[0], source.scale), d.of[1]}};
-      }
+      using X = typename Source::stored;
+      const double scale = std::is_same_v<T, float> ? 1 : scale_for(t.of[0], 0, eps);
+      const totals<2> d = gradient_sums<double>(n, of_any(dy), of_any(x, scale), of_any<X>(gamma));
+      return {{squares_shard<T>(d.of[0], scale), d.of[1]}, std::is_same_v<T, float>};
     }
   return {{squares_shard<T>(t.of[0]), t.of[1]}};
 }
@@ -211,14 +200,11 @@ gradient_shard<layer_gradient_shard<T>> layer_gradient_of(std::size_t n, const D
     const moments<T> m = corrected(a);
     if (!ROWNORM_LIKELY(usable(m, eps) && usable_gradient<T>(a.sums.of[2]) &&
                         usable_gradient<T>(a.sums.of[3]))) {
-      if constexpr (std::is_same_v<T, float>) {
-        return {shard_of<T>(n, gradient_sums_near_mean<double>(n, dy, x, gamma, 1, unknown)), true};
-      } else {
-        const scaled<Source> source{x, scale_for(m.variance, m.mean, eps)};
-        return {shard_of<T>(n,
-                            gradient_sums_near_mean<T>(n, dy, source, gamma, source.scale, unknown),
-                            source.scale)};
-      }
+      using X = typename Source::stored;
+      const double scale = std::is_same_v<T, float> ? 1 : scale_for(m.variance, m.mean, eps);
+      const around<double, 4> again = gradient_sums_near_mean<double>(
+          n, of_any(dy), of_any(x, scale), of_any<X>(gamma), scale, unknown);
+      return {shard_of<T>(n, again, scale), std::is_same_v<T, float>};
     }
   }
   return {shard_of<T>(n, a)};
@@ -228,18 +214,15 @@ gradient_shard<layer_gradient_shard<T>> layer_gradient_of(std::size_t n, const D
 // The second half of a row of which n numbers are here and `length` everywhere.
 // ---------------------------------------------------------------------------------------------
 
-/// apply(A(0), source): in T where that is `possible`, else in doubles, scaled as the sums were.
-template <class T, class Source, class Apply>
-ROWNORM_INLINE void apply_in_range(bool possible, double scale, const Source& x, Apply apply) {
-  if constexpr (!may_leave_range<T, typename Source::stored>) {
-    apply(T(0), x);
-  } else if constexpr (std::is_same_v<T, float>) {
-    if (ROWNORM_LIKELY(possible)) apply(T(0), x);
-    else apply(0.0, x);
-  } else {
-    if (ROWNORM_LIKELY(scale == 1)) apply(T(0), x);
-    else apply(T(0), scaled<Source>{x, scale});
-  }
+/// in_T() where that is `possible`, else again(), in doubles scaled as the sums were.
+template <class T, class Source, class InT, class Again>
+ROWNORM_INLINE void apply_in_range(bool possible, double scale, const Source&, InT in_T,
+                                   Again again) {
+  constexpr bool single = std::is_same_v<T, float>;
+  if (!may_leave_range<T, typename Source::stored> ||
+      ROWNORM_LIKELY(single ? possible : scale == 1))
+    in_T();
+  else again();
 }
 
 template <class T>
@@ -264,9 +247,10 @@ template <class T, class Source, class Gamma, class Y>
 double rms_norm_second_half(std::size_t n, double length, const squares_shard<T>& all,
                             const Source& x, const Gamma& gamma, const Y& y, epsilon eps) {
   const double r = scaled_factor(all.scale, all.squares / length, eps);
-  apply_in_range<T>(possible_in(all, eps), all.scale, x, [&](auto a, const auto& source) {
-    apply_scale<decltype(a)>(n, source, r, gamma, y);
-  });
+  using X = typename Source::stored;
+  apply_in_range<T>(
+      possible_in(all, eps), all.scale, x, [&] { apply_scale<T>(n, x, r, gamma, y); },
+      [&] { apply_scale<double>(n, of_any(x, all.scale), r, of_any<X>(gamma), of_any(y)); });
   return r * all.scale;
 }
 
@@ -276,10 +260,13 @@ mean_and_rstd layer_norm_second_half(std::size_t n, const moments_shard<T>& all,
                                      epsilon eps) {
   const moments<T> m = moments_from<T>(all);
   const double r = scaled_factor(all.scale, m.variance, eps);
-  apply_in_range<T>(usable(m, eps), all.scale, x, [&](auto a, const auto& source) {
-    using A = decltype(a);
-    apply_centred<A>(n, source, moments_from<A>(all), r, gamma, beta, y);
-  });
+  using X = typename Source::stored;
+  apply_in_range<T>(
+      usable(m, eps), all.scale, x, [&] { apply_centred<T>(n, x, m, r, gamma, beta, y); },
+      [&] {
+        apply_centred<double>(n, of_any(x, all.scale), moments_from<double>(all), r,
+                              of_any<X>(gamma), any_shift<X>(beta), of_any(y));
+      });
   return {(all.mean + all.rest) / all.scale,
           m.variance == 0 ? reciprocal_root(0, eps) : r * all.scale};
 }
@@ -295,10 +282,18 @@ void rms_gradient_second_half(std::size_t n, double length,
   const double slope = all.shard.gx * r / length * slope_of_root(square, r, known.eps);
   const bool possible =
       !all.wide && possible_in(s, known.eps) && possible_gradient<T>(all.shard.gx, slope);
-  apply_in_range<T>(possible, s.scale, x, [&](auto a, const auto& source) {
-    apply_gradient<false>(n, dy, source, gamma, dx, dgamma, row_sums<none_t>{},
-                          gradient_factors<decltype(a)>{r, s.scale, slope});
-  });
+  using X = typename Source::stored;
+  apply_in_range<T>(
+      possible, s.scale, x,
+      [&] {
+        apply_gradient<false>(n, dy, x, gamma, dx, dgamma, row_sums<none_t>{},
+                              gradient_factors<T>{r, 1, slope});
+      },
+      [&] {
+        apply_gradient<false>(n, of_any(dy), of_any(x, s.scale), of_any<X>(gamma), of_any(dx),
+                              of_any(dgamma), row_sums<none_t>{},
+                              gradient_factors<double>{r, s.scale, slope});
+      });
 }
 
 template <class T, class DY, class Source, class Gamma, class DX, class G, class B>
@@ -313,11 +308,20 @@ void layer_gradient_second_half(std::size_t n, const gradient_shard<layer_gradie
   const bool possible = !all.wide && usable(moments_from<T>(s), known.eps) &&
                         possible_gradient<T>(all.shard.g, shift) &&
                         possible_gradient<T>(all.shard.gd, slope);
-  apply_in_range<T>(possible, s.scale, x, [&](auto a, const auto& source) {
-    const moments<decltype(a)> m = moments_from<decltype(a)>(s);
-    apply_gradient<true>(n, dy, source, gamma, dx, dgamma, dbeta,
-                         gradient_factors<decltype(a)>{r, s.scale, slope, shift, m.mean, m.rest});
-  });
+  using X = typename Source::stored;
+  apply_in_range<T>(
+      possible, s.scale, x,
+      [&] {
+        const moments<T> m = moments_from<T>(s);
+        apply_gradient<true>(n, dy, x, gamma, dx, dgamma, dbeta,
+                             gradient_factors<T>{r, 1, slope, shift, m.mean, m.rest});
+      },
+      [&] {
+        const moments<double> m = moments_from<double>(s);
+        apply_gradient<true>(n, of_any(dy), of_any(x, s.scale), of_any<X>(gamma), of_any(dx),
+                             of_any(dgamma), of_any(dbeta),
+                             gradient_factors<double>{r, s.scale, slope, shift, m.mean, m.rest});
+      });
 }
 
 }  // namespace detail

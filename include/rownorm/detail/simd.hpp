@@ -687,7 +687,7 @@ ROWNORM_INLINE batch<float> rounded_to(batch<float> v) {
 }
 template <class S, class T>
 ROWNORM_INLINE pack<T> rounded_to(pack<T> v) {
-  if constexpr (std::is_same_v<T, S> || std::is_same_v<S, double>) return v;
+  if constexpr (std::is_same_v<T, S> || std::is_same_v<S, double> || std::is_void_v<S>) return v;
   else if constexpr (std::is_same_v<T, double>) return to_doubles(rounded_to<S>(to_floats(v)));
   else return {rounded_to<S>(v.a), rounded_to<S>(v.b)};
 }
@@ -890,6 +890,68 @@ ROWNORM_INLINE pack<T> zero_beyond(place<T, Order, Count> at, pack<T> v) {
   else if constexpr (std::is_same_v<Order, in_order>)
     return {keep(v.a, first_part(at.n, width<T>)), keep(v.b, second_part(at.n, width<T>))};
   else return {keep(v.a, (at.n + 1) / 2), keep(v.b, at.n / 2)};
+}
+
+// ---------------------------------------------------------------------------------------------
+// Storage that is told at run time, as doubles: for rows that are done again, which are few. One
+// function for all types, so that a call does not carry a second copy of itself for them.
+// ---------------------------------------------------------------------------------------------
+
+enum class kind : unsigned char { nothing, f32, f64, f16, bf16 };
+template <class S>
+inline constexpr kind kind_of = std::is_same_v<S, float>      ? kind::f32
+                                : std::is_same_v<S, double>   ? kind::f64
+                                : std::is_same_v<S, float16>  ? kind::f16
+                                : std::is_same_v<S, bfloat16> ? kind::bf16
+                                                              : kind::nothing;
+
+using place_of_any = place<double, in_order, std::size_t>;
+ROWNORM_INLINE place_of_any of_any(place<double, in_order, all> at) {
+  return {at.i, pack_width<double>};
+}
+ROWNORM_INLINE place_of_any of_any(place_of_any at) {
+  return at;
+}
+
+ROWNORM_COLD inline pack<double> load_any(kind storage, const void* row, place_of_any at) {
+  switch (storage) {
+    case kind::f64:
+      return load(at, static_cast<const double*>(row));
+    case kind::f16:
+      return load(at, static_cast<const float16*>(row));
+    case kind::bf16:
+      return load(at, static_cast<const bfloat16*>(row));
+    default:
+      return load(at, static_cast<const float*>(row));
+  }
+}
+ROWNORM_COLD inline void store_any(kind storage, void* row, place_of_any at, pack<double> v) {
+  switch (storage) {
+    case kind::f64:
+      return store(at, static_cast<double*>(row), v);
+    case kind::f16:
+      return store(at, static_cast<float16*>(row), v);
+    case kind::bf16:
+      return store(at, static_cast<bfloat16*>(row), v);
+    default:
+      return store(at, static_cast<float*>(row), v);
+  }
+}
+/// v rounded to what a number of the storage can hold.
+ROWNORM_COLD inline pack<double> rounded_to_any(kind storage, pack<double> v) {
+  switch (storage) {
+    case kind::f32:
+      return rounded_to<float>(v);
+    case kind::f16:
+      return rounded_to<float16>(v);
+    case kind::bf16:
+      return rounded_to<bfloat16>(v);
+    default:
+      return v;
+  }
+}
+ROWNORM_COLD inline pack<double> silu_of_any(kind storage, const void* row, place_of_any at) {
+  return silu(load_any(storage, row, at));
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -1258,6 +1320,16 @@ ROWNORM_INLINE T scalar_fma(T a, T b, T c) {
   return a * b + c;
 #else
   return std::fma(a, b, c);
+#endif
+}
+
+/// The root of a number that is not negative: of others std::sqrt must tell errno.
+ROWNORM_INLINE double scalar_sqrt(double v) {
+#if defined(ROWNORM_AVX512) || defined(ROWNORM_AVX2) || defined(ROWNORM_SSE2)
+  const __m128d d = _mm_set_sd(v);
+  return _mm_cvtsd_f64(_mm_sqrt_sd(d, d));
+#else
+  return std::sqrt(v);
 #endif
 }
 
