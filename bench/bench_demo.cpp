@@ -2,12 +2,21 @@
 // The demo's table: RMSNorm against LayerNorm on this machine, whole calls and reductions alone.
 #include <cstdio>
 #include <exception>
+#if defined(ROWNORM_NO_KERNELS)
+#include <rownorm/dispatch.hpp>
+#endif
 
 #include "measure.hpp"
 
 int main() try {
   using namespace bench;
   pin();
+#if defined(ROWNORM_NO_KERNELS)
+#define BENCH_TEXT(name) #name
+#define BENCH_NAME(macro) BENCH_TEXT(macro)
+  std::printf("Built for %s; of its kernels rownorm::dispatch would run %s here.\n\n",
+              BENCH_NAME(ROWNORM_ISA), rownorm::dispatch::isa());
+#endif
   std::printf(
       "RMSNorm against LayerNorm: nanoseconds per row on one core, whole calls and then the\n"
       "reductions alone, one sum of squares against mean and variance.\n\n"

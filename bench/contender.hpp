@@ -68,6 +68,9 @@ contender peer(std::string called, const problem& p, op what, F f) {
 /// rownorm, its reduction, memcpy and the bare loops. p must outlive what is given back.
 std::vector<contender> own(const problem& p, op what);
 
+/// How many threads the peers that have some take, of those that are made from now on.
+inline int peer_threads = 1;
+
 /// Each peer_*.cpp: its contenders for this problem, none where it has no such norm or type.
 using peers = std::vector<contender> (*)(const problem& p, op what);
 std::vector<contender> eigen_peers(const problem& p, op what);

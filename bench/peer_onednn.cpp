@@ -88,7 +88,7 @@ std::vector<contender> onednn_peers(const problem& p, op what) {
 #else
   if (what == op::rms_norm) return {};
 #endif
-  omp_set_num_threads(1);
+  omp_set_num_threads(peer_threads);
 
   const auto rows = static_cast<dnnl::memory::dim>(p.rows);
   const auto n = static_cast<dnnl::memory::dim>(p.length);
@@ -106,10 +106,12 @@ std::vector<contender> onednn_peers(const problem& p, op what) {
                                                   {DNNL_ARG_SHIFT, at(row, f->beta.data())}};
   const auto running = [&](const dnnl::primitive& norm) {
     return std::vector<contender>{
-        peer("oneDNN", p, what, [norm, arguments, f, stream = dnnl::stream(engine)]() mutable {
-          norm.execute(stream, arguments);
-          stream.wait();
-        })};
+        peer("oneDNN", p, what,
+             [norm, arguments, f, stream = dnnl::stream(engine), threads = peer_threads]() mutable {
+               omp_set_num_threads(threads);
+               norm.execute(stream, arguments);
+               stream.wait();
+             })};
   };
   try {
     if (!backward(what)) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// libtorch on one thread: its layer_norm and the gradient, and RMSNorm as models write it in eager
+// libtorch: its layer_norm and the gradient, and RMSNorm as models write it in eager
 // PyTorch.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -37,7 +37,9 @@ contender backward_peer(const problem& p, op what, std::int64_t n, const at::Ten
   const at::Tensor dy = tensor(p.dy<std::byte>(), x.sizes(), p.numbers);
   const auto forward = at::native_layer_norm(x, {n}, gamma, beta, epsilon(what));
   const auto gradients = std::make_shared<std::tuple<at::Tensor, at::Tensor, at::Tensor>>();
-  const auto f = [=, mean = std::get<1>(forward), rstd = std::get<2>(forward)] {
+  const auto f = [=, threads = peer_threads, mean = std::get<1>(forward),
+                  rstd = std::get<2>(forward)] {
+    at::set_num_threads(threads);
     *gradients =
         at::native_layer_norm_backward(dy, x, {n}, mean, rstd, gamma, beta, {true, true, true});
   };
@@ -53,7 +55,7 @@ contender backward_peer(const problem& p, op what, std::int64_t n, const at::Ten
 }  // namespace
 
 std::vector<contender> torch_peers(const problem& p, op what) {
-  at::set_num_threads(1);
+  at::set_num_threads(peer_threads);
   const auto rows = static_cast<std::int64_t>(p.rows), n = static_cast<std::int64_t>(p.length);
   const at::Tensor x = tensor(p.x<std::byte>(), {rows, n}, p.numbers);
   const at::Tensor gamma = tensor(p.gamma<std::byte>(), {n}, p.numbers);
@@ -66,13 +68,18 @@ std::vector<contender> torch_peers(const problem& p, op what) {
     if (p.numbers == type::f16 || adds(what)) return {};  // 1.13 has no fp16 kernel for the CPU
     if (backward(what)) return {backward_peer(p, what, n, x, gamma, beta)};
     return {peer(
-        "libtorch", p, what, [=] { *y = at::layer_norm(x, {n}, gamma, beta, eps, false); },
+        "libtorch", p, what,
+        [=, threads = peer_threads] {
+          at::set_num_threads(threads);
+          *y = at::layer_norm(x, {n}, gamma, beta, eps, false);
+        },
         result)};
   }
   if (what != op::rms_norm) return {};
   return {peer(
       "libtorch eager", p, what,
-      [=] {
+      [=, threads = peer_threads] {
+        at::set_num_threads(threads);
         const at::Tensor v = x.to(arithmetic);
         const at::Tensor r = at::rsqrt(v.pow(2).mean(-1, true) + eps);
         *y = gamma * (v * r).to(x.scalar_type());

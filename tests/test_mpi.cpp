@@ -9,6 +9,18 @@
 #include "norms.hpp"
 
 namespace {
+std::vector<int> sent;  // the bytes of each all-reduce
+}
+/// In place of MPI's own, which has this second name for such purposes.
+extern "C" int MPI_Allreduce(const void* from, void* to, int count, MPI_Datatype type, MPI_Op op,
+                             MPI_Comm comm) {
+  int size;
+  MPI_Type_size(type, &size);
+  sent.push_back(count * size);
+  return PMPI_Allreduce(from, to, count, type, op, comm);
+}
+
+namespace {
 
 int rank_of_all() {
   int rank;
@@ -302,6 +314,44 @@ TEST(Columns, AddIsTheAddAndTheNorm) {
   }
 }
 
+TEST(Columns, AddBackwardIsTheGradientAddedToTheSum) {
+  const matrix<float> dy = normals<float>(5, 1000, 23), h = normals<float>(5, 1000, 24),
+                      gamma = normals<float>(1, 1000, 25), before = normals<float>(5, 1000, 26);
+  const auto near = [&](const matrix<float>& dh, const matrix<float>& dx) {
+    return ((dh - before - dx).cwiseAbs().array() <=
+            4 * std::numeric_limits<float>::epsilon() * (dx.cwiseAbs() + dh.cwiseAbs()).array())
+        .all();
+  };
+  for (int deal = 0; deal < deals; ++deal) {
+    const columns_here here(h.cols(), deal);
+    const rn::columns where = columns(here, h.cols());
+    matrix<float> dh = before, dx = matrix<float>::Zero(5, 1000), dgamma = gamma, other = gamma;
+    rn::rms_norm_backward(where, here.of(dy), here.of(h), here.of(gamma), here.of(dx),
+                          here.of(other));
+    rn::add_rms_norm_backward(where, here.of(dy), here.of(h), here.of(gamma), here.of(dh),
+                              here.of(dgamma));
+    EXPECT_TRUE(near(dh, dx));  // beyond `here` dx is zero, dh as before
+    EXPECT_TRUE(same_bits(dgamma, other));
+    dh = before;
+    rn::layer_norm_backward(where, here.of(dy), here.of(h), here.of(gamma), here.of(dx), rn::none,
+                            rn::none);
+    rn::add_layer_norm_backward(where, here.of(dy), here.of(h), here.of(gamma), here.of(dh),
+                                rn::none, rn::none);
+    EXPECT_TRUE(near(dh, dx));  // beyond `here` dx is zero, dh as before
+  }
+}
+
+TEST(Columns, WordsOfTheCall) {
+  const matrix<float> x = normals<float>(3, 1000, 27), gamma = normals<float>(1, 1000, 28);
+  const matrix<float> plus_one = gamma.array() + 1;
+  const columns_here here(1000, 0);
+  const rn::columns where = columns(here, 1000);
+  matrix<float> y = x, expected = x;
+  rn::rms_norm(where, here.of(x), rn::one_plus(here.of(gamma)), rn::streaming(here.of(y)));
+  rn::rms_norm(where, here.of(x), here.of(plus_one), here.of(expected));
+  EXPECT_TRUE(same_bits(y, expected));
+}
+
 /// What one process alone sees, all know of: a NaN or an infinity in the first column.
 template <class T>
 void check_not_finite() {
@@ -325,6 +375,56 @@ void check_not_finite() {
 TEST(Columns, NanAndInfStayInTheirRow) {
   check_not_finite<float>();
   check_not_finite<double>();
+}
+
+template <class T>
+bool same_kind(T a, T b) {
+  return std::isnan(a) == std::isnan(b) && std::isinf(a) == std::isinf(b);
+}
+/// Numbers that are none, at the first and last column, are to y and dx what they are to those of
+/// whole rows: other rows keep their bits.
+template <class X>
+void check_not_finite_gradients() {
+  using T = test::arithmetic<X, X, X>;
+  const auto nan = std::numeric_limits<X>::quiet_NaN(),
+             infinity = std::numeric_limits<X>::infinity();
+  const matrix<X> x = normals<X>(7, 100, 19), dy = normals<X>(7, 100, 20), gamma = x.topRows(1);
+  matrix<X> bad_x = x, bad_dy = dy;
+  bad_x(0, 0) = bad_x(2, 99) = nan;
+  bad_x(3, 0) = infinity;
+  bad_dy(4, 99) = nan;
+  bad_dy(6, 0) = infinity;
+  const auto check = [&](auto norm, const char* name) {
+    using Norm = decltype(norm);
+    for (int deal = 0; deal < deals; ++deal) {
+      const columns_here here(x.cols(), deal);
+      const auto call = [&](matrix<X>& in, matrix<X>& dout) {
+        matrix<X> dx = matrix<X>::Zero(7, 100);
+        matrix<T> dgamma = matrix<T>::Zero(1, 100);
+        Norm::template call<T>(columns(here, 100), here.of(dout), here.of(in), here.of(gamma),
+                               here.of(dx), here.of(dgamma), rn::none, 1e-5);
+        return dx;
+      };
+      matrix<X> good_x = x, good_dy = dy;
+      const matrix<X> good = call(good_x, good_dy), bad = call(bad_x, bad_dy);
+      matrix<X> whole = x;
+      Norm::formula::template backward<T>(bad_dy, bad_x, gamma, whole, rn::none, rn::none, 1e-5);
+      for (const Eigen::Index i : {1, 5})
+        EXPECT_TRUE(same_bits(matrix<X>(bad.row(i)), matrix<X>(good.row(i))))
+            << name << ", row " << i;
+      for (const Eigen::Index i : {0, 2, 3, 4, 6})
+        for (Eigen::Index j = here.begin; j < here.begin + here.count; ++j)
+          EXPECT_TRUE(same_kind(exact(bad(i, j)), exact(whole(i, j))))
+              << name << ", row " << i << ", column " << j << ": " << exact(bad(i, j)) << " and "
+              << exact(whole(i, j));
+    }
+  };
+  check(rms(), "rms_norm");
+  check(layer(), "layer_norm");
+}
+TEST(Columns, NanAndInfStayInTheirRowsGradient) {
+  check_not_finite_gradients<float>();
+  check_not_finite_gradients<double>();
 }
 
 /// gamma * dy is beyond float in the first two columns, dx is not; where the two cancel, no sum
@@ -355,6 +455,55 @@ TEST(Columns, GradientsTooLargeForFloat) {
     check_large_gradients<rms>(cancel);
     check_large_gradients<layer>(cancel);
   }
+}
+
+/// All rows go in one message: so many doubles for each, and for RMSNorm one more row, of lengths.
+TEST(Columns, OneMessageForEachCall) {
+  const auto p = static_cast<std::size_t>(processes());
+  const auto check = [p](auto number, int rms_numbers, int layer_numbers, int rms_gradient_numbers,
+                         int layer_gradient_numbers) {
+    using T = decltype(number);
+    matrix<T> x = normals<T>(9, 10, 21), y = x, gradient = x.topRows(1);
+    const rn::columns where(MPI_COMM_WORLD, 10 * p);
+    const auto numbers = [](auto call) {
+      sent.clear();
+      call();
+      return sent.size() == 1 ? sent[0] / static_cast<int>(sizeof(double)) : -1;
+    };
+    EXPECT_EQ(numbers([&] { rn::rms_norm(where, x, rn::none, y); }), rms_numbers * 10);
+    EXPECT_EQ(numbers([&] { rn::add_rms_norm(where, x, y, rn::none, x); }), rms_numbers * 10);
+    EXPECT_EQ(numbers([&] { rn::layer_norm(where, x, rn::none, rn::none, y); }), layer_numbers * 9);
+    EXPECT_EQ(numbers([&] { rn::rms_norm_backward(where, y, x, rn::none, y, gradient); }),
+              rms_gradient_numbers * 10);
+    EXPECT_EQ(
+        numbers([&] { rn::layer_norm_backward(where, y, x, rn::none, y, gradient, rn::none); }),
+        layer_gradient_numbers * 9);
+  };
+  check(0.0f, 1, 4, 2, 6);
+  check(0.0, 2, 5, 3, 7);
+}
+
+/// Two groups of processes, each with rows of its own number and length.
+TEST(Columns, OfAPartOfTheProcesses) {
+  const int group = rank_of_all() % 2;
+  MPI_Comm comm;
+  MPI_Comm_split(MPI_COMM_WORLD, group, rank_of_all(), &comm);
+  int rank, size;
+  MPI_Comm_rank(comm, &rank);
+  MPI_Comm_size(comm, &size);
+  const Eigen::Index D = 100 + 50 * group;
+  const matrix<float> all = normals<float>(group == 0 ? 3 : 2, static_cast<std::size_t>(D), 22);
+  const matrix<float> x = all.middleCols(D * rank / size, D * (rank + 1) / size - D * rank / size);
+  matrix<float> y = x;
+  rn::rms_norm(rn::columns(comm, static_cast<std::size_t>(D)), x, rn::none, y);
+  for (Eigen::Index i = 0; i < x.rows(); ++i) {
+    const reference::row expected = reference::rms_norm(values(all.row(i)), {}, 1e-6).y;
+    EXPECT_TRUE(
+        within(values(y.row(i)),
+               {expected.begin() + D * rank / size, expected.begin() + D * (rank + 1) / size},
+               [&](std::size_t) { return 4 * step<float>; }));
+  }
+  MPI_Comm_free(&comm);
 }
 
 // -----------------------------------------------------------------------------------------------

@@ -23,6 +23,8 @@
 #define ROWNORM_ISA base
 #if defined(__SSE2__) || defined(_M_X64)
 #define ROWNORM_SSE2 1  // no fused multiply-add: outside the promise of equal bits
+#else
+#define ROWNORM_SCALAR 1  // any other CPU: loops over plain numbers, and no xsimd
 #endif
 #endif
 

@@ -10,10 +10,13 @@
 #include <limits>
 #include <type_traits>
 #include <utility>
-#include <xsimd/xsimd.hpp>
 
 #include "../types.hpp"
 #include "config.hpp"
+
+#if !defined(ROWNORM_SCALAR)
+#include <xsimd/xsimd.hpp>
+#endif
 
 #if defined(__GNUC__) && !defined(__clang__)
 // g++ 12 warns of its own AVX-512 intrinsics wherever they are inlined (its bug 105593).
@@ -40,8 +43,6 @@ using arch = xsimd::fma3<xsimd::avx2>;
 using arch = xsimd::neon64;
 #elif defined(ROWNORM_SSE2)
 using arch = xsimd::sse2;
-#else
-#define ROWNORM_SCALAR 1
 #endif
 
 #if !defined(ROWNORM_SCALAR)
@@ -115,7 +116,7 @@ ROWNORM_INLINE void store_batch(T* p, batch<T> v) {
   v.store_unaligned(p);
 }
 #else
-// Where xsimd has no ISA: sixteen bytes of numbers, a loop over them.
+// On other CPUs, without xsimd: sixteen bytes of numbers, a loop over them.
 template <class T>
 inline constexpr std::size_t width = 16 / sizeof(T);
 
@@ -382,7 +383,7 @@ ROWNORM_INLINE void store_batch(T* p, batch<T> v, std::size_t n) {
 template <class S>
 ROWNORM_INLINE words load_halves(const S* p, all) {
   static_assert(sizeof(S) == 2, "a 16-bit type");
-  const void* from = p;
+  [[maybe_unused]] const void* from = p;
 #if defined(ROWNORM_AVX512)
   return batch<std::uint32_t>(
       _mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(from))));
@@ -414,7 +415,7 @@ ROWNORM_INLINE words load_halves(const S* p, std::size_t n) {
 }
 template <class S>
 ROWNORM_INLINE void store_halves(S* p, words w, all) {
-  void* to = p;
+  [[maybe_unused]] void* to = p;
 #if defined(ROWNORM_AVX512)
   _mm256_storeu_si256(static_cast<__m256i*>(to), _mm512_cvtepi32_epi16(w));
 #elif defined(ROWNORM_AVX2)
@@ -429,7 +430,6 @@ ROWNORM_INLINE void store_halves(S* p, words w, all) {
   vst1_u8(static_cast<std::uint8_t*>(to), vreinterpret_u8_u16(vmovn_u32(w)));
 #else
   for (std::size_t i = 0; i < width<float>; ++i) p[i].bits = static_cast<std::uint16_t>(w.lane[i]);
-  (void)to;
 #endif
 }
 template <class S>
