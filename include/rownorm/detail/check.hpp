@@ -79,7 +79,7 @@ class checks {
     if (a.stride < a.width)
       miss("%s has a stride of %zu number%s, its rows take %zu", a.name, a.stride / a.number,
            s(a.stride / a.number), a.width / a.number);
-    if (((a.blocks | a.stride) >> 31) != 0 &&
+    if (a.blocks > 1 && ((a.blocks | a.stride) >> 31) != 0 &&
         a.blocks > static_cast<std::size_t>(PTRDIFF_MAX - 1) / (a.stride | 1))
       miss("%s has %zu row%s and a stride of %zu bytes, more than memory can hold", a.name,
            a.blocks, s(a.blocks), a.stride);
