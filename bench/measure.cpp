@@ -24,8 +24,7 @@ double seconds_of(const contender& c, std::size_t times) {
 }
 
 /// How often it must run for one sample, so that the clock's own cost is nothing beside it.
-std::size_t repeats(const contender& c) {
-  constexpr double sample = 50e-6;
+std::size_t repeats(const contender& c, double sample) {
   std::size_t times = 1;
   while (seconds_of(c, times) < sample) times *= 2;
   return times;
@@ -69,7 +68,7 @@ std::vector<result> measure(const std::vector<contender>& all, const problem& p,
                             patience how_long) {
   std::vector<result> right = checked(all, p);
   std::vector<std::size_t> times;
-  for (const result& r : right) times.push_back(repeats(r.of));
+  for (const result& r : right) times.push_back(repeats(r.of, how_long.sample));
 
   const auto begin = steady::now();
   const auto over = [&](std::size_t round) {

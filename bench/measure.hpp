@@ -13,10 +13,11 @@ namespace bench {
 void pin();
 
 /// How long a measurement goes on: at least `least` rounds, at most `most`, and between them until
-/// the seconds are over.
+/// the seconds are over. A sample is as many calls as take `sample` seconds or more.
 struct patience {
   double seconds;
   std::size_t least, most;
+  double sample = 50e-6;
 };
 
 struct result {
