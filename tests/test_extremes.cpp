@@ -52,6 +52,8 @@ std::vector<kind> hard_rows() {
       {"one subnormal among zeros", [](auto i) { return i == 0 ? least<S> : 0; }},
       {"every exponent",
        [=](auto) { return sign() * std::exp(uniform(std::log(least<S>), std::log(largest<S>))); }},
+      {"one far below the rms",
+       [](auto i) { return (i == 0 ? 0.1L : 8 * largest<S>) / std::sqrt(largest<S>); }},
       {"zeros", [](auto) { return 0; }},
   };
 }

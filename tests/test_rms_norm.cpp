@@ -148,6 +148,18 @@ void check_after_rounding() {
     EXPECT_TRUE(same_bits(y, two_steps)) << n;
   }
 }
+TEST(RmsNorm, OnePlusAndAfterRoundingTogether) {
+  const matrix<Eigen::bfloat16> x = normals<Eigen::bfloat16>(3, 100, 12);
+  const matrix<float> gamma = normals<float>(1, 100, 13);
+  const matrix<float> plus = (gamma.array() + 1.0f).matrix();
+  matrix<Eigen::bfloat16> expected = x, y = x;
+  rn::rms_norm(x, rn::after_rounding(plus), expected);
+  rn::rms_norm(x, rn::one_plus(rn::after_rounding(gamma)), y);
+  EXPECT_TRUE(same_bits(y, expected));
+  rn::rms_norm(x, rn::after_rounding(rn::one_plus(gamma)), y);
+  EXPECT_TRUE(same_bits(y, expected));
+}
+
 TEST(RmsNorm, AfterRoundingIsTheTwoSteps) {
   check_after_rounding<Eigen::bfloat16, Eigen::bfloat16, Eigen::bfloat16>();
   check_after_rounding<Eigen::half, Eigen::bfloat16, float>();

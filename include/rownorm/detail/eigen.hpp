@@ -241,10 +241,12 @@ ROWNORM_INLINE auto to_parameter(const A& a) {
   }
 }
 template <bool OnePlus = false, bool AfterRounding = false, class G>
+ROWNORM_INLINE auto to_parameter(const after_rounding<G>& a);
+template <bool OnePlus = false, bool AfterRounding = false, class G>
 ROWNORM_INLINE auto to_parameter(const one_plus<G>& a) {
   return to_parameter<true, AfterRounding>(a.gamma);
 }
-template <bool OnePlus = false, bool AfterRounding = false, class G>
+template <bool OnePlus, bool AfterRounding, class G>
 ROWNORM_INLINE auto to_parameter(const after_rounding<G>& a) {
   return to_parameter<OnePlus, true>(a.gamma);
 }

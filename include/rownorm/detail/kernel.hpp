@@ -558,6 +558,16 @@ ROWNORM_INLINE void apply_scale(std::size_t n, const Source& x, double r, const 
       n, x, gamma, no_parameter{}, y, [&](auto at) ROWNORM_LAMBDA { return x(at) * factor; }, peak);
 }
 
+/// A scale below 1 comes last: a number far below the row's rms, taken times it first, would be 0.
+template <class T, class Gamma, class Y>
+ROWNORM_INLINE void apply_scale(std::size_t n, any_row x, double r, const Gamma& gamma,
+                                const Y& y) {
+  const double last = x.scale < 1 ? x.scale : 1;
+  x.scale /= last;
+  apply<T>(n, x, gamma, no_parameter{}, y,
+           [&](auto at) ROWNORM_LAMBDA { return x(at) * splat(r) * splat(last); });
+}
+
 /// Whether a row can leave the range of T: in double, the squares of any other storage stay in it.
 template <class T, class X>
 inline constexpr bool may_leave_range = std::is_same_v<T, float> || std::is_same_v<X, double>;
