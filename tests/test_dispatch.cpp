@@ -238,7 +238,7 @@ TEST_F(DispatchIsaDeathTest, OneThatTheCpuLacksIsAnError) {
 #endif
 }
 TEST_F(DispatchIsaDeathTest, AnEmptyNameAsksForNone) {
-  EXPECT_EXIT(ask_for(""), testing::ExitedWithCode(3), "^none\nagain: none\n");
+  EXPECT_EXIT(ask_for(""), testing::ExitedWithCode(3), "^no error\nagain: no error\n");
 }
 
 }  // namespace

@@ -181,6 +181,12 @@ TEST(Quantized, ARowWithNanOrInfHasZerosAndAScaleOfNan) {
         const matrix<float> ones = matrix<float>::Ones(1, x.cols());
         x(1, at) = value;
         expect_spoiled(n, "rms_norm", [&](auto&& y) { rn::rms_norm(x, ones, y); });
+        expect_spoiled(n, "after_rounding",
+                       [&](auto&& y) { rn::rms_norm(x, rn::after_rounding(ones), y); });
+        expect_spoiled(n, "layer_norm", [&](auto&& y) { rn::layer_norm(x, ones, rn::none, y); });
+        // Here the statistic may know nothing of it.
+        expect_spoiled(n, "partial_rms_norm",
+                       [&](auto&& y) { rn::partial_rms_norm(x, 2, ones, y); });
       }
 }
 

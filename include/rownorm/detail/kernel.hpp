@@ -448,10 +448,16 @@ ROWNORM_INLINE void apply(std::size_t n, const Source& x, const Gamma& gamma, co
   if constexpr (!needs_peak<Y>) {
     write_row<T, order>(n, y, result, x);
   } else {
-    if (peak < 0)
-      peak = sum<T, in_order, 1, 1>(n, [&](auto at, pack<T>& m) ROWNORM_LAMBDA {
-               m = max(m, abs(zero_beyond(at, result(at))));
-             }).of[0];
+    if (peak < 0) {
+      // Beside the largest a sum of v * 0: a maximum may pass over a NaN.
+      const totals<2> t =
+          sum<T, in_order, 2, 1>(n, [&](auto at, pack<T>& s, pack<T>& m) ROWNORM_LAMBDA {
+            const pack<T> v = zero_beyond(at, result(at));
+            s = fma(v, splat(T(0)), s);
+            m = max(m, abs(v));
+          });
+      peak = t.of[0] == 0 ? t.of[1] : std::numeric_limits<double>::quiet_NaN();
+    }
     // No integers stand for a row that holds NaN or infinity: its scale is NaN, its integers are 0.
     const bool finite = in_range(peak, 0.0, std::numeric_limits<double>::infinity());
     const double inverse = finite && peak > least_peak<T> ? 127 / peak : 0;
@@ -1223,7 +1229,7 @@ ROWNORM_INLINE void layer_norm_backward_row(std::size_t n, const DY& dy, const S
   const moments<T> m = corrected(a);
   if constexpr (may_leave_range<T, typename Source::stored>)
     if (!(ROWNORM_LIKELY(usable(m, known.eps)) && usable_gradient<T>(a.sums.of[2], n, dy) &&
-          usable_gradient<T>(a.sums.of[3], n, x, dy)))
+          usable_gradient<T>(a.sums.of[3], n, dy)))
       return layer_norm_backward_row_again(n, of_any(dy), of_any(x),
                                            of_any<typename Source::stored>(gamma), of_any(dx),
                                            of_any(dgamma), of_any(dbeta), known, m);
