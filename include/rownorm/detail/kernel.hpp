@@ -386,11 +386,9 @@ template <class S>
 ROWNORM_INLINE any_to of_any(const to_sum<S>& y) {
   return {kind_of<S>, y.data, true};
 }
-ROWNORM_INLINE to_int8 of_any(const to_int8& y) {
-  return y;
-}
-template <class S>
-ROWNORM_INLINE to_int8_by_peak<S> of_any(const to_int8_by_peak<S>& y) {
+/// Other outputs as they are.
+template <class Y>
+ROWNORM_INLINE const Y& of_any(const Y& y) {
   return y;
 }
 
