@@ -13,13 +13,13 @@ inline namespace ROWNORM_ISA {
 namespace detail {
 
 /// The sums over rows for one gradient: a double for each number of it, and a T for each of
-/// `blocks` blocks of rows. D is the gradient's rows, or none: then there are no sums.
+/// `parts` blocks of rows. D is the gradient's rows, or none: then there are no sums.
 template <class T, class D>
 class scratch {
  public:
-  explicit scratch(const D& gradient, std::size_t blocks = 1)
+  explicit scratch(const D& gradient, std::size_t parts = 1)
       : gradient_(gradient),
-        partial_(gradient.count * gradient.length * blocks),
+        partial_(gradient.count * gradient.length * parts),
         total_(gradient.count * gradient.length) {}
 
   std::size_t size() const { return total_.size(); }
