@@ -275,18 +275,20 @@ ROWNORM_INLINE bool plainly_right(const forward_arguments& a, epsilon eps, doubl
          apart(a.rstd, a.x, a.residual, a.gamma, a.beta, a.y, a.scales, a.mean);
 }
 
-/// Every argument of a forward call as rows, or none where a call has no such argument.
+/// Every argument of a forward call as rows, or none where a call has no such argument. Values, here
+/// and below: what a cold function has a reference to, the compiler keeps in memory for the rows
+/// that follow too.
 template <class X, class Residual, class Gamma, class Beta, class Y, class Scales, class Mean,
           class Rstd>
 struct forward_rows {
-  const X& x;
-  const Residual& residual;
-  const Gamma& gamma;
-  const Beta& beta;
-  const Y& y;
-  const Scales& scales;
-  const Mean& mean;
-  const Rstd& rstd;
+  X x;
+  Residual residual;
+  Gamma gamma;
+  Beta beta;
+  Y y;
+  Scales scales;
+  Mean mean;
+  Rstd rstd;
 
   ROWNORM_INLINE forward_arguments arguments() const {
     return {seen("x", x), seen("residual", residual), seen("gamma", gamma), seen("beta", beta),
@@ -294,11 +296,10 @@ struct forward_rows {
   }
 };
 template <class... A>
-forward_rows(const A&...) -> forward_rows<A...>;
+forward_rows(A...) -> forward_rows<A...>;
 
 template <class Rows>
-ROWNORM_COLD void check_forward_rows(const char* function, const Rows& rows, epsilon eps,
-                                     double scale) {
+ROWNORM_COLD void check_forward_rows(const char* function, Rows rows, epsilon eps, double scale) {
   check_forward_fully(function, rows.arguments(), eps, scale);
 }
 template <class Rows>
