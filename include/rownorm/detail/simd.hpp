@@ -1104,16 +1104,6 @@ struct lane_sets {
       rest[std::is_same_v<T, double> ? K : 1];  // what the additions of doubles rounded away
 };
 
-template <class T, int K>
-ROWNORM_INLINE void clear(lane_sets<T, K>& s) {
-  unroll<K>([&](auto k) ROWNORM_LAMBDA {
-    unroll<second_registers<T>>([&](auto r) ROWNORM_LAMBDA {
-      s.sum[k()].lane[r()] = batch<double>(0.0);
-      if constexpr (std::is_same_v<T, double>) s.rest[k()].lane[r()] = batch<double>(0.0);
-    });
-  });
-}
-
 /// Register r of `to` takes v, or v alone where it is the first to come there.
 template <std::size_t Part, class T, class Combine>
 ROWNORM_INLINE void fold_in(lane_set<T>& to, batch<double> v, Combine combine) {
@@ -1155,6 +1145,16 @@ ROWNORM_INLINE void add_fold(lane_sets<T, K>& to, const lane_set<T> (&fold)[K]) 
         add_exactly(sum, to.rest[k()].lane[r()], v);
       else sum = combine{}(sum, v);
     });
+  });
+}
+/// It begins as the first fold: zeros to add that to would be stored and loaded again for each row
+/// (LayerNorm of 64x64: 0.9 of the time).
+template <class T, int K>
+ROWNORM_INLINE void begin_with(lane_sets<T, K>& to, const lane_set<T> (&fold)[K]) {
+  unroll<K>([&](auto k) ROWNORM_LAMBDA {
+    to.sum[k()] = fold[k()];
+    if constexpr (std::is_same_v<T, double>)
+      for (batch<double>& rest : to.rest[k()].lane) rest = batch<double>(0.0);
   });
 }
 
@@ -1231,7 +1231,7 @@ ROWNORM_INLINE sums<T, K, strip<T, K>> sum_groups(std::size_t first, std::size_t
 
 /// The end of a chunk: lane l takes lane l + half of all, and the second set takes those in turn.
 template <class T, class Order, int K, int Peaks>
-ROWNORM_INLINE void end_chunk(const sums<T, K>& s, lane_sets<T, K>& second) {
+ROWNORM_INLINE void end_chunk(const sums<T, K>& s, lane_sets<T, K>& second, bool first) {
   lane_set<T> folds[K];
   constexpr std::size_t half = packs<T> / 2;
   unroll<half>([&](auto p) ROWNORM_LAMBDA {
@@ -1240,7 +1240,8 @@ ROWNORM_INLINE void end_chunk(const sums<T, K>& s, lane_sets<T, K>& second) {
       fold<p(), Order>(folds[k()], combine(s.lane[p()][k()], s.lane[p() + half][k()]), combine);
     });
   });
-  add_fold<Peaks>(second, folds);
+  if (first) begin_with(second, folds);
+  else add_fold<Peaks>(second, folds);
 }
 
 /// The groups in [begin, end), a chunk at most.
@@ -1256,7 +1257,7 @@ ROWNORM_INLINE void sum_chunk(std::size_t begin, std::size_t end, Step& step,
                     ROWNORM_LAMBDA { all_lanes.lane[first + p()][k()] = s.lane[p()][k()]; });
     });
   });
-  end_chunk<T, Order, K, Peaks>(all_lanes, second);
+  end_chunk<T, Order, K, Peaks>(all_lanes, second, begin == 0);
 }
 
 /// The same for the last chunk of a row where its last group is short.
@@ -1273,7 +1274,7 @@ ROWNORM_INLINE void sum_last_chunk(std::size_t begin, std::size_t end, Step& ste
   for (; i + pack_width<T> <= end; i += pack_width<T>, p = (p + 1) % packs<T>)
     add_at(k, s.lane[p], step, place<T, Order, all>{i, {}});
   if (i < end) add_at(k, s.lane[p], step, place<T, Order, std::size_t>{i, end - i});
-  end_chunk<T, Order, K, Peaks>(s, second);
+  end_chunk<T, Order, K, Peaks>(s, second, begin == 0);
 }
 
 /// K sums over a row of n numbers; step(place, lanes...) adds a pack's terms to the lanes. The last
@@ -1281,31 +1282,30 @@ ROWNORM_INLINE void sum_last_chunk(std::size_t begin, std::size_t end, Step& ste
 template <class T, class Order, int K, int Peaks = 0, class Step>
 ROWNORM_INLINE totals<K> sum(std::size_t n, Step step) {
   lane_sets<T, K> second;
-  clear(second);
   const std::size_t groups_end = n - n % lanes<T>;
   std::size_t i = 0;
   const std::size_t end = groups_end == n ? n : n - n % chunk<T>;
   for (; i < end; i += chunk<T>)
     sum_chunk<T, Order, K, Peaks>(i, end - i < chunk<T> ? end : i + chunk<T>, step, second);
-  if (end < n) sum_last_chunk<T, Order, K, Peaks>(i, n, step, second);
+  // A shard of a row may have no numbers.
+  if (end < n || n == 0) sum_last_chunk<T, Order, K, Peaks>(i, n, step, second);
   return total<T, Order, Peaks>(second);
 }
 
 struct first_lanes {
   double sum, largest;
 };
-/// Of the first n numbers, at most those of a second set, values(place): their sum, and the largest
+/// Of a row's first numbers, those of a second set, values(place): their sum, and the largest
 /// without its sign.
 template <class T, class Order, class Values>
-ROWNORM_INLINE first_lanes look_at_first(std::size_t n, Values values) {
-  constexpr std::size_t some = (second_lanes<T> + pack_width<T> - 1) / pack_width<T>;
+ROWNORM_INLINE first_lanes look_at_first(Values values) {
+  constexpr bool whole_packs = pack_width<T> <= second_lanes<T>;
+  constexpr std::size_t step = whole_packs ? pack_width<T> : second_lanes<T>;
   lane_set<T> sum, largest;
-  unroll<some>([&](auto p) ROWNORM_LAMBDA {
-    constexpr std::size_t begin = p() * pack_width<T>;
-    const std::size_t left = n > begin ? n - begin : 0;
+  unroll<second_lanes<T> / step>([&](auto p) ROWNORM_LAMBDA {
     pack<T> v;
-    if (left >= pack_width<T>) v = values(place<T, Order, all>{begin, {}});
-    else v = values(place<T, Order, std::size_t>{left > 0 ? begin : 0, left});
+    if constexpr (whole_packs) v = values(place<T, Order, all>{p() * step, {}});
+    else v = values(place<T, Order, std::size_t>{0, step});
     fold<p(), Order>(sum, v, plus{});
     fold<p(), Order>(largest, abs(v), larger{});
   });
