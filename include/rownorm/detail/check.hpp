@@ -275,9 +275,9 @@ ROWNORM_INLINE bool plainly_right(const forward_arguments& a, epsilon eps, doubl
          apart(a.rstd, a.x, a.residual, a.gamma, a.beta, a.y, a.scales, a.mean);
 }
 
-/// Every argument of a forward call as rows, or none where a call has no such argument. Values, here
-/// and below: what a cold function has a reference to, the compiler keeps in memory for the rows
-/// that follow too.
+/// Every argument of a forward call as rows, or none where a call has no such argument. Values,
+/// here and below: what a cold function has a reference to, the compiler keeps in memory for the
+/// rows that follow too.
 template <class X, class Residual, class Gamma, class Beta, class Y, class Scales, class Mean,
           class Rstd>
 struct forward_rows {
