@@ -47,6 +47,32 @@ TYPED_TEST(SameBits, LayerNormWhereverTheRowStands) {
   check_places<TypeParam>([](auto x, auto gamma, auto y) { rn::layer_norm(x, gamma, gamma, y); });
 }
 
+/// Rows whose type fixes their length against the same rows without.
+template <class T, std::size_t n>
+void check_fixed() {
+  const matrix<T> x = normals<T>(9, n, 1), gamma = normals<T>(1, n, 2), dy = normals<T>(9, n, 3);
+  const vector<T> gain = gamma;
+  const rn::rows<const T, n> fixed(x.data(), 9), fixed_dy(dy.data(), 9);
+  matrix<T> y(9, x.cols()), expected(9, x.cols());
+  vector<float> sums = vector<float>::Zero(x.cols()), expected_sums = sums;
+  const rn::rows<T, n> out(y.data(), 9);
+  rn::rms_norm(x, gain, expected);
+  rn::rms_norm(fixed, gain, out);
+  EXPECT_TRUE(same_bits(y, expected)) << "rms_norm of " << n;
+  rn::layer_norm(x, gain, gain, expected);
+  rn::layer_norm(fixed, gain, gain, out);
+  EXPECT_TRUE(same_bits(y, expected)) << "layer_norm of " << n;
+  rn::layer_norm_backward(dy, x, gain, expected, expected_sums, rn::none);
+  rn::layer_norm_backward(fixed_dy, fixed, gain, out, sums, rn::none);
+  EXPECT_TRUE(same_bits(y, expected) && same_bits(sums, expected_sums)) << "gradient of " << n;
+}
+
+TYPED_TEST(SameBits, OfRowsWhoseTypeFixesTheirLength) {
+  check_fixed<TypeParam, 64>();
+  check_fixed<TypeParam, 100>();
+  check_fixed<TypeParam, 256>();
+}
+
 TYPED_TEST(SameBits, PastTheCacheOrThroughIt) {
   check_places<TypeParam>(
       [](auto x, auto gamma, auto y) { rn::rms_norm(x, gamma, rn::streaming(y)); });

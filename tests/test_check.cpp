@@ -185,6 +185,31 @@ TEST(Check, Stride) {
     expect_none({name}, [m = m](arguments& a) { (a.*m).stride = std::size_t{1} << 61; });
 }
 
+TEST(Check, TheLengthThatTheTypeFixes) {
+  arguments a;
+  const auto before = a.memory;
+  const auto error_of = [](auto call) -> std::string {
+    try {
+      call();
+    } catch (const std::invalid_argument& e) {
+      return e.what();
+    }
+    return "none";
+  };
+  const rn::rows<float, 4> x(&a.memory[0], 2), y(&a.memory[64], 2, 4);
+  EXPECT_EQ(error_of([&] { rn::rms_norm(rn::rows<float, 5>(a.x.data, 2, 4), a.gamma, a.y); }),
+            "rms_norm: the rows of x have 4 numbers, those of its type have 5");
+  EXPECT_EQ(error_of([&] { rn::rms_norm(x, a.gamma, rn::rows<float, 1>(a.y.data, 2, 4)); }),
+            "rms_norm: the rows of y have 4 numbers, those of its type have 1");
+  EXPECT_EQ(error_of([&] {
+              rn::layer_norm_backward(a.dy, a.x, rn::rows<float, 3>(a.gamma.data, 1, 4), a.dx,
+                                      a.dgamma, a.dbeta);
+            }),
+            "layer_norm_backward: the rows of gamma have 4 numbers, those of its type have 3");
+  EXPECT_EQ(a.memory, before);
+  EXPECT_EQ(error_of([&] { rn::rms_norm(x, a.gamma, y); }), "none");
+}
+
 TEST(Check, Shapes) {
   for (const auto& [name, m] : matrices) {
     if (name == "x") continue;

@@ -28,7 +28,7 @@ void checked_layer_norm(const Where& where, const char* function, const X& x,
                 forward_rows{x, residual, gamma.numbers, beta.numbers, y.y, y.scales(), mean, rstd},
                 eps, y.scale());
   using A = typename arithmetic<T, X, Residual, Gamma, Beta, Y>::type;
-  where.template layer_norm<A>(x.count, x.length, kernel_input(x, residual),
+  where.template layer_norm<A>(x.count, row_length(x), kernel_input(x, residual),
                                kernel_parameter(gamma), kernel_parameter(beta), y.kernel(x.data),
                                eps, kernel_column(mean), kernel_column(rstd));
 }
@@ -43,7 +43,7 @@ void checked_layer_norm_given(const Where& where, const X& x, const Gamma& gamma
                              saved.rstd()},
                 0, y.scale());
   using A = typename arithmetic<T, X, Gamma, Beta, Y>::type;
-  where.template layer_norm<A>(x.count, x.length, input(x), kernel_parameter(gamma),
+  where.template layer_norm<A>(x.count, row_length(x), input(x), kernel_parameter(gamma),
                                kernel_parameter(beta), y.kernel(x.data), saved.kernel(),
                                column<none_t>{nullptr}, column<none_t>{nullptr});
 }
@@ -109,7 +109,7 @@ void checked_layer_norm_backward(const Where& where, const char* function, const
                  statistics.eps());
   using A = typename arithmetic<T, DY, X, Gamma, DX>::type;
   where.template layer_norm_backward<A>(
-      x.count, x.length, input(dy), input(x), kernel_parameter(gamma),
+      x.count, row_length(x), input(dy), input(x), kernel_parameter(gamma),
       Output(dx, streams_by_size(dx, dy.data, x.data)), dgamma, dbeta, statistics.kernel());
 }
 

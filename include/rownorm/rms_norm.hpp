@@ -30,9 +30,9 @@ void checked_rms_norm(const Where& where, const char* function, const X& x,
                 y.scale());
   if (k != whole_row) checks(function).statistic_length(k, seen("x", x));
   using A = typename arithmetic<T, X, Residual, Gamma, Y>::type;
-  where.template rms_norm<A>(x.count, x.length, k != whole_row ? k : x.length,
-                             kernel_input(x, residual), kernel_parameter(gamma), y.kernel(x.data),
-                             eps, kernel_column(rstd));
+  const std::size_t n = row_length(x);
+  where.template rms_norm<A>(x.count, n, k != whole_row ? k : n, kernel_input(x, residual),
+                             kernel_parameter(gamma), y.kernel(x.data), eps, kernel_column(rstd));
 }
 
 /// The same with the statistics of a forward call before it.
@@ -44,8 +44,9 @@ void checked_rms_norm_given(const Where& where, const X& x, const Gamma& gamma, 
       forward_rows{x, none, gamma.numbers, none, y.y, y.scales(), saved.mean(), saved.rstd()}, 0,
       y.scale());
   using A = typename arithmetic<T, X, Gamma, Y>::type;
-  where.template rms_norm<A>(x.count, x.length, x.length, input(x), kernel_parameter(gamma),
-                             y.kernel(x.data), saved.kernel(), column<none_t>{nullptr});
+  const std::size_t n = row_length(x);
+  where.template rms_norm<A>(x.count, n, n, input(x), kernel_parameter(gamma), y.kernel(x.data),
+                             saved.kernel(), column<none_t>{nullptr});
 }
 
 }  // namespace detail
@@ -118,7 +119,7 @@ void checked_gated_rms_norm(const Where& where, const X& x, const Z& z, const Ga
   const auto g = kernel_parameter(gamma);
   const output<Y> to(y);
   const column<none_t> no_rstd{nullptr};
-  const std::size_t n = x.length;
+  const std::size_t n = row_length(x);
   if (order == gate_first)
     where.template rms_norm<A>(x.count, n, n, input_gated(x, z), g, to, eps, no_rstd);
   else
@@ -157,7 +158,7 @@ void checked_rms_norm_backward(const Where& where, const char* function, const c
                  statistics.eps());
   using A = typename arithmetic<T, DY, X, Gamma, DX>::type;
   where.template rms_norm_backward<A>(
-      x.count, x.length, input(dy), input(x), kernel_parameter(gamma),
+      x.count, row_length(x), input(dy), input(x), kernel_parameter(gamma),
       Output(dx, streams_by_size(dx, dy.data, x.data)), dgamma, statistics.kernel());
 }
 

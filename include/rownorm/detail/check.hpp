@@ -26,10 +26,12 @@ struct argument {
   const void* data;
   std::size_t count, length;
   std::size_t blocks, width, stride;
-  std::size_t number;     // bytes of one number, 0 where the argument was left out
-  std::size_t heads = 1;  // rows that gamma may tell apart
+  std::size_t number;           // bytes of one number, 0 where the argument was left out
+  std::size_t heads = 1;        // rows that gamma may tell apart
+  std::size_t fixed = dynamic;  // the length that the type says
 
   ROWNORM_INLINE bool absent() const { return number == 0; }
+  ROWNORM_INLINE bool as_its_type() const { return fixed == dynamic || length == fixed; }
   ROWNORM_INLINE bool empty() const { return blocks == 0 || width == 0; }
   ROWNORM_INLINE std::uintptr_t begin() const { return reinterpret_cast<std::uintptr_t>(data); }
   ROWNORM_INLINE std::uintptr_t end() const { return begin() + (blocks - 1) * stride + width; }
@@ -50,7 +52,9 @@ ROWNORM_INLINE argument seen(const char* name, const rows<T, Length>& m) {
           m.count,
           bytes(m.length, sizeof(T)),
           bytes(m.stride, sizeof(T)),
-          sizeof(T)};
+          sizeof(T),
+          1,
+          Length};
 }
 template <class T>
 ROWNORM_INLINE argument seen(const char* name, const heads<T>& m) {
@@ -76,6 +80,9 @@ class checks {
 
   /// The argument by itself: its memory is there, its rows do not run into each other.
   void memory(const argument& a) const {
+    if (!a.as_its_type())
+      miss("the rows of %s have %zu number%s, those of its type have %zu", a.name, a.length,
+           s(a.length), a.fixed);
     if (a.stride < a.width)
       miss("%s has a stride of %zu number%s, its rows take %zu", a.name, a.stride / a.number,
            s(a.stride / a.number), a.width / a.number);
@@ -251,7 +258,8 @@ inline void check_forward_fully(const char* function, const forward_arguments& a
 /// Inlined, so that nothing is asked of what is absent.
 ROWNORM_INLINE bool plainly_right(const forward_arguments& a, epsilon eps, double scale) {
   const auto there = [](const argument& m) ROWNORM_LAMBDA {
-    return m.data != nullptr && m.stride >= m.width && ((m.blocks | m.stride) >> 31) == 0;
+    return m.as_its_type() && m.data != nullptr && m.stride >= m.width &&
+           ((m.blocks | m.stride) >> 31) == 0;
   };
   const auto matrix = [&](const argument& m) ROWNORM_LAMBDA {
     return m.absent() || (m.count == a.x.count && m.length == a.x.length && there(m));

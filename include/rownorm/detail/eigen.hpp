@@ -145,6 +145,11 @@ ROWNORM_INLINE auto eigen_rows(A&& a) {
   }
 }
 
+template <class S, class T, std::size_t Length>
+ROWNORM_INLINE rows<S, Length> same_rows(const rows<T, Length>& a, S* data) {
+  return {data, a.count, a.length, a.stride};
+}
+
 /// What stands where a call takes numbers, as rows of plain storage.
 template <class A>
 ROWNORM_INLINE auto to_rows(A&& a) {
@@ -155,8 +160,7 @@ ROWNORM_INLINE auto to_rows(A&& a) {
                 "vector, rownorm::rows or rownorm::heads; a parameter a vector of numbers, "
                 "rownorm::none, one_plus(gamma) or after_rounding(gamma)");
   if constexpr (is_rows<E>) {
-    using S = typename plain<typename E::value_type>::type;
-    return rows<S>(plain_pointer(a.data), a.count, a.length, a.stride);
+    return same_rows(a, plain_pointer(a.data));
   } else if constexpr (is_heads<E>) {
     using S = typename plain<typename E::value_type>::type;
     return heads<S>(plain_pointer(a.data), a.tokens, a.heads_per_token, a.length, a.token_stride);

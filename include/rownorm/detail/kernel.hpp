@@ -27,6 +27,16 @@ ROWNORM_INLINE S* row(const heads<S>& m, std::size_t i) {
   return m.data + i / m.heads_per_token * m.token_stride + i % m.heads_per_token * m.length;
 }
 
+/// The numbers of a row: a constant where the type fixes them, which spares short rows much.
+template <class S, std::size_t Length>
+ROWNORM_INLINE std::size_t row_length(const rows<S, Length>& m) {
+  return Length == dynamic ? m.length : Length;
+}
+template <class S>
+ROWNORM_INLINE std::size_t row_length(const heads<S>& m) {
+  return m.length;
+}
+
 /// The row after row i, to ask the memory for; of heads, which are short, none.
 template <class S, std::size_t Length>
 ROWNORM_INLINE S* row_after(const rows<S, Length>& m, std::size_t i) {
@@ -684,9 +694,9 @@ ROWNORM_APART totals<2> sums_around(T shift, std::size_t n, Source x) {
 }
 
 /// The mean of the first numbers, a second set of lanes of them; 0 where that is little beside the
-/// largest of them, since x - 0 is exact. 0 for rows of one chunk: the guess would cost each of them
-/// what a second pass costs those with a large mean (LayerNorm of 64x128 without it: 0.81 of the
-/// time, and 1.22 where the mean is three standard deviations).
+/// largest of them, since x - 0 is exact. 0 for rows of one chunk: the guess would cost each of
+/// them what a second pass costs those with a large mean (LayerNorm of 64x128 without it: 0.81 of
+/// the time, and 1.22 where the mean is three standard deviations).
 template <class T, class Source>
 ROWNORM_INLINE T guess_mean(std::size_t n, const Source& x) {
   if (n <= chunk<T>) return 0;
