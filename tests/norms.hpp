@@ -5,6 +5,7 @@
 
 #include <rownorm/layer_norm.hpp>
 #include <rownorm/rms_norm.hpp>
+#include <string>
 
 #include "reference.hpp"
 
@@ -71,4 +72,12 @@ struct layer_norm {
     rn::add_layer_norm_backward<T>(dy, h, gamma, dh, dgamma, dbeta, statistics);
   }
 };
+/// What GoogleTest calls them.
+struct name {
+  template <class Norm>
+  static std::string GetName(int) {
+    return Norm::centred ? "LayerNorm" : "RmsNorm";
+  }
+};
+
 }  // namespace norms

@@ -10,14 +10,8 @@ namespace {
 
 template <class Norm>
 class Gradient : public testing::Test {};
-struct norm_name {
-  template <class Norm>
-  static std::string GetName(int) {
-    return Norm::centred ? "LayerNorm" : "RmsNorm";
-  }
-};
 using both_norms = testing::Types<norms::rms_norm, norms::layer_norm>;
-TYPED_TEST_SUITE(Gradient, both_norms, norm_name);
+TYPED_TEST_SUITE(Gradient, both_norms, norms::name);
 
 /// dx and the sums of a call.
 template <class V>

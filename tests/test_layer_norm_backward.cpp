@@ -2,7 +2,7 @@
 // layer_norm_backward against the formula.
 #include "backward.hpp"
 
-INSTANTIATE_TYPED_TEST_SUITE_P(LayerNorm, Backward, norms::layer_norm);
+INSTANTIATE_TYPED_TEST_SUITE_P(LayerNorm, Backward, norms::layer_norm, norms::name);
 
 TEST(LayerNormBackward, RowsFarFromZero) {
   for (const double centre : {1e2, 1e4, -1e6, 1e7})
