@@ -48,6 +48,21 @@ contender forward(const char* called, role part, const problem& p, op what) {
                 [=]() mutable { rownorm::layer_norm(x, gamma, beta, y, eps); });
 }
 
+/// The same on rows whose type fixes the length.
+template <class S, std::size_t Length>
+contender forward_fixed(const problem& p, op what) {
+  const double eps = epsilon(what);
+  const rownorm::rows<const S, Length> x(p.x<S>(), p.rows);
+  const rownorm::rows<S, Length> y(p.y<S>(), p.rows);
+  const auto gamma = numbers_of(p.gamma<S>(), p.length), beta = numbers_of(p.beta<S>(), p.length);
+  const char* const called = "rownorm, length by type";
+  if (what == op::rms_norm)
+    return writer(called, role::beside, p, what, rounding<S>,
+                  [=] { rownorm::rms_norm(x, gamma, y, eps); });
+  return writer(called, role::beside, p, what, rounding<S>,
+                [=] { rownorm::layer_norm(x, gamma, beta, y, eps); });
+}
+
 /// The first half alone: the library's own, below its public calls.
 template <class S>
 contender reduction(const problem& p, op what) {
@@ -64,6 +79,17 @@ contender reduction(const problem& p, op what) {
     const auto m = detail::find_moments<A>(n, source.first(i), source.second(i));
     return found{static_cast<double>(m.mean) + m.rest, m.variance};
   });
+}
+
+template <class S>
+contenders forwards(const problem& p, op what) {
+  contenders all{forward<S>("rownorm", role::rownorm, p, what), reduction<S>(p, what)};
+  if constexpr (std::is_same_v<S, float> || std::is_same_v<S, Eigen::bfloat16>) {
+    if (p.length == 64) all.push_back(forward_fixed<S, 64>(p, what));
+    if (p.length == 128) all.push_back(forward_fixed<S, 128>(p, what));
+    if (p.length == 256) all.push_back(forward_fixed<S, 256>(p, what));
+  }
+  return all;
 }
 
 /// From eps, and beside it from the statistics that a forward call saved.
@@ -173,7 +199,7 @@ contenders calls(const problem& p, op what) {
     case op::rms_heads:
       return heads<S>(p, what);
     default:
-      return {forward<S>("rownorm", role::rownorm, p, what), reduction<S>(p, what)};
+      return forwards<S>(p, what);
   }
 }
 
