@@ -20,9 +20,10 @@ namespace detail {
 /// Checks, then the kernel, as for checked_rms_norm: what layer_norm and add_layer_norm share.
 template <class T, class Where, class X, class Residual, class Gamma, class Beta, class Y,
           class Mean, class Rstd>
-void checked_layer_norm(const Where& where, const char* function, const X& x,
-                        const Residual& residual, const Gamma& gamma, const Beta& beta, const Y& y,
-                        epsilon eps, const Mean& mean, const Rstd& rstd) {
+ROWNORM_INLINE void checked_layer_norm(const Where& where, const char* function, const X& x,
+                                       const Residual& residual, const Gamma& gamma,
+                                       const Beta& beta, const Y& y, epsilon eps, const Mean& mean,
+                                       const Rstd& rstd) {
   static_assert(!Beta::has_words, "rownorm: one_plus and after_rounding are words for gamma");
   check_forward(function,
                 forward_rows{x, residual, gamma.numbers, beta.numbers, y.y, y.scales(), mean, rstd},
@@ -35,8 +36,9 @@ void checked_layer_norm(const Where& where, const char* function, const X& x,
 
 /// The same with the statistics of a forward call before it.
 template <class T, class Where, class X, class Gamma, class Beta, class Y, class Statistics>
-void checked_layer_norm_given(const Where& where, const X& x, const Gamma& gamma, const Beta& beta,
-                              const Y& y, const Statistics& saved) {
+ROWNORM_INLINE void checked_layer_norm_given(const Where& where, const X& x, const Gamma& gamma,
+                                             const Beta& beta, const Y& y,
+                                             const Statistics& saved) {
   static_assert(!Beta::has_words, "rownorm: one_plus and after_rounding are words for gamma");
   check_forward("layer_norm",
                 forward_rows{x, none, gamma.numbers, beta.numbers, y.y, y.scales(), saved.mean(),
@@ -98,10 +100,11 @@ namespace detail {
 /// What layer_norm_backward and add_layer_norm_backward share, as for RMSNorm.
 template <class T, class Output, class Where, class DY, class X, class Gamma, class DX,
           class DGamma, class DBeta, class Statistics>
-void checked_layer_norm_backward(const Where& where, const char* function, const char* x_name,
-                                 const char* dx_name, const DY& dy, const X& x, const Gamma& gamma,
-                                 const DX& dx, const DGamma& dgamma, const DBeta& dbeta,
-                                 const Statistics& statistics) {
+ROWNORM_INLINE void checked_layer_norm_backward(const Where& where, const char* function,
+                                                const char* x_name, const char* dx_name,
+                                                const DY& dy, const X& x, const Gamma& gamma,
+                                                const DX& dx, const DGamma& dgamma,
+                                                const DBeta& dbeta, const Statistics& statistics) {
   check_backward(function,
                  {seen("dy", dy), seen(x_name, x), seen("gamma", gamma.numbers), seen(dx_name, dx),
                   seen("dgamma", dgamma), seen("dbeta", dbeta), seen("mean", statistics.mean()),
