@@ -123,6 +123,15 @@ void elsewhere() {
   residual = x;
   rn::dispatch::add_rms_norm(x, residual, gamma, y, eps);
   expect(rn::dispatch::isa(), rms, rms);
+  row sums = row::Zero(4);
+  const matrix ones = matrix::Ones(2, 4);
+  rn::dispatch::layer_norm_backward(ones, x, gamma, y, sums, rn::none, eps);
+  rn::dispatch::add_layer_norm_backward(ones, x, gamma, y, rn::none, sums, eps);
+  expect("layer_norm_backward, dispatch", 0, 0);
+  rn::dispatch::rms_norm_backward(ones, x, gamma, y, sums, eps);
+  expect("rms_norm_backward, dispatch", slope, slope / 10);
+  rn::dispatch::add_rms_norm_backward(ones, x, gamma, y, sums, eps);
+  expect("add_rms_norm_backward, dispatch", slope, slope / 10);
 #endif
 #ifdef WITH_MPI
   MPI_Init(nullptr, nullptr);

@@ -16,7 +16,7 @@ using namespace test;
 
 namespace {
 
-const std::size_t ns[] = {1, 7, 16, 33, 64, 100, 768, 1025};
+const std::size_t ns[] = {1, 7, 16, 33, 64, 100, 768, 1025, 5000};
 
 /// SSE2 has no fused multiply-add: its bits are those of the header calls for SSE2 alone.
 bool same_promise() {
@@ -64,6 +64,45 @@ void check_bits(Header header, Dispatched dispatched) {
   }
 }
 
+/// The same for gradients: header(dy, x, gamma, dx, dgamma, dbeta, mean, rstd), where dx is apart,
+/// dy or x, and there is more than one block of rows.
+template <class S, class G, class D, class Header, class Dispatched>
+void check_gradient_bits(Header header, Dispatched dispatched) {
+  SKIP_BETWEEN_PROMISES();
+  const std::size_t count = 35;
+  for (const std::size_t n : ns) {
+    matrix<S> dy = normals<S>(count, n, 11), x = normals<S>(count, n, 12);
+    const matrix<S> before = normals<S>(count, n, 13);
+    const matrix<G> gamma = normals<G>(1, n, 14);
+    const matrix<D> start = normals<D>(2, n, 15);
+    x.row(1) *= number<S>(sizeof(S) == 8 ? 1e200 : sizeof(S) == 2 ? 1e4 : 1e30);
+    x.row(2) *= number<S>(sizeof(S) == 8 ? 1e-310 : sizeof(S) == 2 ? 1e-6 : 1e-42);
+    x.row(3).setConstant(S(0));
+    dy.row(4).setConstant(S(0));
+    const rn::rows<const G> gain(gamma.data(), 1, n);
+    std::vector<std::conditional_t<std::is_same_v<S, float>, float, double>> mean(count);
+    std::vector<std::conditional_t<sizeof(S) == 2, float, double>> rstd(count);
+    rn::layer_norm(x, rn::none, rn::none, matrix<S>(x), 1e-5, mean, rstd);
+    for (const int place : {0, 1, 2}) {
+      guarded<S> from[] = {{dy, n + 1, 1}, {dy, n + 1, 1}};
+      guarded<S> in[] = {{x, n + 3, 2}, {x, n + 3, 2}};
+      guarded<S> out[] = {{before, n + 2, 3}, {before, n + 2, 3}};
+      guarded<D> dgamma[] = {{start.topRows(1), n, 1}, {start.topRows(1), n, 1}};
+      guarded<D> dbeta[] = {{start.bottomRows(1), n, 2}, {start.bottomRows(1), n, 2}};
+      const auto dx = [&](int i) { return (place == 0 ? out : place == 1 ? from : in)[i].rows(); };
+      header(from[0].rows(), in[0].rows(), gain, dx(0), dgamma[0].rows(), dbeta[0].rows(), mean,
+             rstd);
+      dispatched(from[1].rows(), in[1].rows(), gain, dx(1), dgamma[1].rows(), dbeta[1].rows(), mean,
+                 rstd);
+      EXPECT_TRUE(same_bits(rn::rows<const S>(dx(1)), rn::rows<const S>(dx(0)))) << n;
+      EXPECT_TRUE(same_bits(dgamma[1].map(), dgamma[0].map())) << n;
+      EXPECT_TRUE(same_bits(dbeta[1].map(), dbeta[0].map())) << n;
+      EXPECT_TRUE(from[1].untouched() && in[1].untouched() && out[1].untouched()) << n;
+      EXPECT_TRUE(dgamma[1].untouched() && dbeta[1].untouched()) << n;
+    }
+  }
+}
+
 /// Both sides of check_bits from one expression: `call` is a call's name and arguments.
 #define BOTH(call)                                                                       \
   [](auto x, auto residual, auto gamma, auto beta, auto y, auto& mean, auto& rstd) {     \
@@ -104,6 +143,18 @@ class Dispatch : public testing::Test {
 };
 TYPED_TEST_SUITE(Dispatch, all_types, types_name);
 
+#define CHECK_GRADIENT(D, call)                                                           \
+  check_gradient_bits<typename TypeParam::x, typename TypeParam::gamma, D>(               \
+      [](auto dy, auto x, auto gamma, auto dx, auto dgamma, auto dbeta, const auto& mean, \
+         const auto& rstd) {                                                              \
+        (void)gamma, (void)dgamma, (void)dbeta, (void)mean, (void)rstd;                   \
+        rn::call;                                                                         \
+      },                                                                                  \
+      [](auto dy, auto x, auto gamma, auto dx, auto dgamma, auto dbeta, const auto& mean, \
+         const auto& rstd) {                                                              \
+        (void)gamma, (void)dgamma, (void)dbeta, (void)mean, (void)rstd;                   \
+        rn::dispatch::call;                                                               \
+      })
 #define CHECK(R, call) check_bits<typename TypeParam::x, typename TypeParam::gamma, R>(BOTH(call))
 
 TYPED_TEST(Dispatch, RmsNorm) {
@@ -135,6 +186,23 @@ TYPED_TEST(Dispatch, AddLayerNorm) {
   CHECK(double, add_layer_norm(x, residual, gamma, beta, y, 0, mean, rstd));
 }
 
+// All there is in four calls, since they take long to compile.
+TYPED_TEST(Dispatch, RmsNormBackward) {
+  CHECK_GRADIENT(typename TypeParam::gamma,
+                 rms_norm_backward(dy, x, gamma, dx, dgamma, rn::saved(rstd)));
+}
+TYPED_TEST(Dispatch, AddRmsNormBackward) {
+  CHECK_GRADIENT(
+      float, add_rms_norm_backward(dy, x, rn::one_plus(gamma), dx, dgamma, rn::outside_root(0.1)));
+}
+TYPED_TEST(Dispatch, LayerNormBackward) {
+  CHECK_GRADIENT(double, layer_norm_backward(dy, x, rn::none, dx, rn::none, dbeta, 0));
+}
+TYPED_TEST(Dispatch, AddLayerNormBackward) {
+  CHECK_GRADIENT(Eigen::half, add_layer_norm_backward(dy, x, rn::after_rounding(gamma), dx, dgamma,
+                                                      dbeta, rn::saved(mean, rstd)));
+}
+
 TEST(Dispatch, HeadsAndAGainForEach) {
   SKIP_BETWEEN_PROMISES();
   const std::size_t tokens = 3, n = 72;
@@ -149,6 +217,14 @@ TEST(Dispatch, HeadsAndAGainForEach) {
   rn::layer_norm(heads(a), gamma, gamma, heads(a));
   rn::dispatch::layer_norm(heads(b), gamma, gamma, heads(b));
   EXPECT_TRUE(same_bits(b, a));
+  matrix<float> sums[] = {normals<float>(2, 2 * n + 3, 7), {}};
+  sums[1] = sums[0];
+  const auto dgamma = [&](int i) { return sums[i].leftCols(n); };
+  const auto dbeta = [&](int i) { return sums[i].rightCols(n); };
+  rn::layer_norm_backward(heads(a), heads(a), gamma, heads(a), dgamma(0), dbeta(0));
+  rn::dispatch::layer_norm_backward(heads(b), heads(b), gamma, heads(b), dgamma(1), dbeta(1));
+  EXPECT_TRUE(same_bits(b, a));
+  EXPECT_TRUE(same_bits(sums[1], sums[0]));
 }
 
 TEST(Dispatch, LargeMatricesAreStreamed) {
@@ -159,6 +235,10 @@ TEST(Dispatch, LargeMatricesAreStreamed) {
   rn::dispatch::rms_norm(x, x.row(0), y);
   rn::rms_norm(x, x.row(0), rn::cached(expected));
   EXPECT_TRUE(same_bits(y, expected));
+  rn::dispatch::rms_norm_backward(x, x, x.row(0), y, rn::none);
+  matrix<float> over_x = x;
+  rn::rms_norm_backward(x, over_x, x.row(0), over_x, rn::none);
+  EXPECT_TRUE(same_bits(y, over_x));
 }
 
 TEST(Dispatch, WorkedExample) {
@@ -180,13 +260,36 @@ TEST(Dispatch, ErrorsAreThoseOfTheHeaders) {
             "layer_norm: eps is -1, it must be finite and at least 0");
   EXPECT_EQ(error_of([&] { rn::dispatch::add_layer_norm(x, y, rn::none, short_row, y); }),
             "add_layer_norm: beta has 3 numbers, the rows of x have 4");
+  const std::vector<float> rstd(3, 1);
+  Eigen::RowVector4f dgamma(9, 9, 9, 9);
+  EXPECT_EQ(error_of([&] {
+              rn::dispatch::rms_norm_backward(x, x, rn::none, y, dgamma, rn::saved(rstd));
+            }),
+            "rms_norm_backward: rstd has 3 numbers, x has 2 rows");
+  EXPECT_EQ(error_of([&] { rn::dispatch::add_rms_norm_backward(x, x, short_row, y, dgamma); }),
+            "add_rms_norm_backward: gamma has 3 numbers, the rows of h have 4");
+  EXPECT_EQ(
+      error_of([&] { rn::dispatch::layer_norm_backward(x, x, dgamma, y, rn::none, dgamma); }),
+      "layer_norm_backward: dbeta overlaps gamma: it begins 0 bytes after gamma with a stride of "
+      "16 bytes against 16, and they must lie apart");
+  EXPECT_EQ(error_of([&] {
+              rn::dispatch::add_layer_norm_backward(x, x, rn::none, y, dgamma, rn::none, -1.0);
+            }),
+            "add_layer_norm_backward: eps is -1, it must be finite and at least 0");
   EXPECT_TRUE(same_bits(y, before));
+  EXPECT_EQ(dgamma, Eigen::RowVector4f(9, 9, 9, 9));
 }
 
 TEST(Dispatch, NoRowsAndNoNumbersAreNoError) {
   matrix<float> none_at_all(0, 4), empty_rows(3, 0);
   rn::dispatch::rms_norm(none_at_all, rn::none, none_at_all);
   rn::dispatch::layer_norm(empty_rows, rn::none, rn::none, empty_rows);
+  Eigen::RowVector4f dgamma(9, 9, 9, 9);
+  rn::dispatch::rms_norm_backward(none_at_all, none_at_all, rn::none, none_at_all, dgamma);
+  EXPECT_EQ(dgamma, Eigen::RowVector4f(9, 9, 9, 9));
+  matrix<float> no_numbers(1, 0);
+  rn::dispatch::layer_norm_backward(empty_rows, empty_rows, rn::none, empty_rows, no_numbers,
+                                    rn::none);
 }
 
 TEST(DispatchIsa, IsTheOneExpected) {

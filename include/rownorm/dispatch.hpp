@@ -12,14 +12,15 @@
 
 namespace rownorm {
 
-/// The forward calls below have the contracts, checks, errors and bits of those of the same names
+/// The calls below have the contracts, checks, errors, scratch and bits of those of the same names
 /// in rms_norm.hpp and layer_norm.hpp, compiled for the ISA that isa() names. They cover rows (and
 /// heads, Eigen, vectors) of float, double, Eigen::half and Eigen::bfloat16, where x, residual and
-/// y are of one type, gamma and beta of that type too or, beside 16-bit rows, of float. The
-/// arithmetic is double for rows of double, else float. Covered are the words none,
-/// one_plus(gamma), after_rounding(gamma) (not both), streaming(y), cached(y) and
-/// outside_root(eps), and rstd and mean of float or double. The rest does not compile: quantized,
-/// other mixtures of types, rms_norm<double> of other rows, gated_rms_norm, the gradients, par,
+/// y (dy, x and dx, or dy, h and dh) are of one type, gamma and beta of that type too or, beside
+/// 16-bit rows, of float; dgamma and dbeta of any. The arithmetic is double for rows of double,
+/// else float. Covered are the words none, one_plus(gamma), after_rounding(gamma) (not both),
+/// streaming(y), cached(y), outside_root(eps) and, in a gradient, saved(rstd) and
+/// saved(mean, rstd); rstd and mean of float or double. The rest does not compile: quantized, other
+/// mixtures of types, rms_norm<double> of other rows, gated_rms_norm, saved in a forward call, par,
 /// columns.
 namespace dispatch {
 
@@ -60,6 +61,8 @@ template <class X>
 inline constexpr bool is_plain<input<X>> = true;
 template <class Y>
 inline constexpr bool is_plain<output<Y>> = true;
+template <class Y>
+inline constexpr bool is_plain<output_sum<Y>> = true;
 template <class X, class R>
 inline constexpr bool is_plain<input_added<X, R>> = std::is_same_v<number_in<X>, number_in<R>>;
 template <class X>
@@ -68,6 +71,8 @@ template <class X, class R>
 number_in<X> number_from(const input_added<X, R>&);
 template <class Y>
 number_in<Y> number_from(const output<Y>&);
+template <class Y>
+number_in<Y> number_from(const output_sum<Y>&);
 template <class A>
 none_t number_from(const A&);
 
@@ -82,16 +87,17 @@ inline constexpr bool has_both_words<parameter<G, true, true>> = true;
 template <class A>
 using number_of_rows = decltype(number_from(std::declval<const A&>()));
 
-/// Whether a call is covered; what is wrong is one error.
-template <class T, class X, class Gamma, class Beta, class Y>
+/// Whether a call is covered; what is wrong is one error. Y: all its matrices but X.
+template <class T, class X, class Gamma, class Beta, class... Y>
 constexpr bool is_covered() {
   using S = number_of_rows<X>;
   using G = typename Gamma::stored;
   using B = typename Beta::stored;
-  constexpr bool one_type = is_plain<X> && is_plain<Y> && std::is_same_v<S, number_of_rows<Y>>;
+  constexpr bool one_type =
+      is_plain<X> && ((is_plain<Y> && std::is_same_v<S, number_of_rows<Y>>)&&...);
   static_assert(one_type,
-                "rownorm::dispatch: x, residual and y must be of one type, and not quantized; the "
-                "calls of the headers take more");
+                "rownorm::dispatch: x, residual and y (dy, x and dx) must be of one type, and not "
+                "quantized; the calls of the headers take more");
   constexpr bool gamma = !one_type || goes_with<S, G>;
   static_assert(gamma,
                 "rownorm::dispatch: gamma must be of the type of x, or float beside a 16-bit x; "
@@ -155,6 +161,42 @@ void enter(abi::forward& call, const input_added<X, R>& x) {
   call.residual = as_matrix(x.residual);
 }
 
+template <class DX>
+void enter(abi::backward& call, const output<DX>& dx) {
+  call.dx = as_matrix(dx.y);
+  call.streaming = dx.streaming;
+}
+template <class DX>
+void enter(abi::backward& call, const output_sum<DX>& dx) {
+  call.dx = as_matrix(dx.y);
+  call.adds = true;
+}
+inline void enter(abi::backward& call, const from_x& statistics) {
+  call.eps = statistics.eps;
+}
+template <class M, class R>
+void enter(abi::backward& call, const from_saved<M, R>& statistics) {
+  call.mean = as_column(statistics.mean);
+  call.rstd = as_column(statistics.rstd);
+}
+
+template <class G, bool OnePlus, bool AfterRounding>
+constexpr bool adds_one(const parameter<G, OnePlus, AfterRounding>&) {
+  return OnePlus && !is_none<G>;
+}
+template <class T>
+abi::sums as_sums(const row_sums<T>& s) {
+  return {s.partial, s.total, s.length, s.heads};
+}
+inline abi::sums as_sums(const row_sums<none_t>&) {
+  return {};
+}
+template <class D>
+void add_total(const abi::kernels& kernels, const abi::sums& sums, const D& gradient) {
+  kernels.add_total[abi::number_of<number_in<D>>](sums, gradient.data, gradient.stride);
+}
+inline void add_total(const abi::kernels&, const abi::sums&, none_t) {}
+
 template <>
 struct runner<by_isa> {
   static constexpr bool whole_rows = true;
@@ -187,7 +229,52 @@ struct runner<by_isa> {
     }
   }
 
+  template <class T, class DY, class X, class Gamma, class DX, class DGamma, class Statistics>
+  void rms_norm_backward(std::size_t count, std::size_t n, const DY& dy, const X& x,
+                         const Gamma& gamma, const DX& dx, const DGamma& dgamma,
+                         const Statistics& statistics) const {
+    backward<T>(&abi::kernels::rms_norm_backward, count, n, dy, x, gamma, dx, dgamma, none,
+                statistics);
+  }
+  template <class T, class DY, class X, class Gamma, class DX, class DGamma, class DBeta,
+            class Statistics>
+  void layer_norm_backward(std::size_t count, std::size_t n, const DY& dy, const X& x,
+                           const Gamma& gamma, const DX& dx, const DGamma& dgamma,
+                           const DBeta& dbeta, const Statistics& statistics) const {
+    backward<T>(&abi::kernels::layer_norm_backward, count, n, dy, x, gamma, dx, dgamma, dbeta,
+                statistics);
+  }
+
  private:
+  template <class T, class Table, class DY, class X, class Gamma, class DX, class DGamma,
+            class DBeta, class Statistics>
+  static void backward(Table table, std::size_t count, std::size_t n, const DY& dy, const X& x,
+                       const Gamma& gamma, const DX& dx, const DGamma& dgamma, const DBeta& dbeta,
+                       const Statistics& statistics) {
+    if constexpr (is_covered<T, X, Gamma, no_parameter, DY, DX>()) {
+      if (count == 0 || n == 0) return;
+      const abi::kernels& kernels = abi::chosen();
+      using S = number_of_rows<X>;
+      constexpr abi::shift g = shift_index<S, Gamma, no_parameter>::value;
+      static_assert(abi::covered(abi::number_of<S>, g));
+      scratch<T, DGamma> gamma_sums(dgamma);
+      scratch<T, DBeta> beta_sums(dbeta);
+      abi::backward call{count,
+                         n,
+                         as_matrix(dy.x),
+                         as_matrix(x.x),
+                         as_parameter(gamma),
+                         adds_one(gamma),
+                         as_sums(gamma_sums.sums()),
+                         as_sums(beta_sums.sums())};
+      enter(call, dx);
+      enter(call, statistics);
+      (kernels.*table)[abi::number_of<S>][g](call);
+      add_total(kernels, call.dgamma, dgamma);
+      add_total(kernels, call.dbeta, dbeta);
+    }
+  }
+
   template <class X, class Gamma, class Beta, class Y, class Mean, class Rstd>
   static abi::forward forward_call(std::size_t count, std::size_t n, std::size_t k, const X& x,
                                    const Gamma& gamma, const Beta& beta, const Y& y, epsilon eps,
@@ -256,6 +343,44 @@ void add_layer_norm(const X& x, Residual&& residual, const Gamma& gamma, const B
   rownorm::add_layer_norm<T>(detail::by_isa{}, x, std::forward<Residual>(residual), gamma, beta,
                              std::forward<Y>(y), eps, std::forward<Mean>(mean),
                              std::forward<Rstd>(rstd));
+}
+
+/// rownorm::rms_norm_backward by the code of isa().
+template <class T = detail::deduced, class DY, class X, class Gamma, class DX, class DGamma,
+          class Statistics = epsilon>
+void rms_norm_backward(const DY& dy, const X& x, const Gamma& gamma, DX&& dx, DGamma&& dgamma,
+                       const Statistics& statistics = 1e-6) {
+  rownorm::rms_norm_backward<T>(detail::by_isa{}, dy, x, gamma, std::forward<DX>(dx),
+                                std::forward<DGamma>(dgamma), statistics);
+}
+
+/// rownorm::add_rms_norm_backward by the code of isa().
+template <class T = detail::deduced, class DY, class H, class Gamma, class DH, class DGamma,
+          class Statistics = epsilon>
+void add_rms_norm_backward(const DY& dy, const H& h, const Gamma& gamma, DH&& dh, DGamma&& dgamma,
+                           const Statistics& statistics = 1e-6) {
+  rownorm::add_rms_norm_backward<T>(detail::by_isa{}, dy, h, gamma, std::forward<DH>(dh),
+                                    std::forward<DGamma>(dgamma), statistics);
+}
+
+/// rownorm::layer_norm_backward by the code of isa().
+template <class T = detail::deduced, class DY, class X, class Gamma, class DX, class DGamma,
+          class DBeta, class Statistics = epsilon>
+void layer_norm_backward(const DY& dy, const X& x, const Gamma& gamma, DX&& dx, DGamma&& dgamma,
+                         DBeta&& dbeta, const Statistics& statistics = 1e-5) {
+  rownorm::layer_norm_backward<T>(detail::by_isa{}, dy, x, gamma, std::forward<DX>(dx),
+                                  std::forward<DGamma>(dgamma), std::forward<DBeta>(dbeta),
+                                  statistics);
+}
+
+/// rownorm::add_layer_norm_backward by the code of isa().
+template <class T = detail::deduced, class DY, class H, class Gamma, class DH, class DGamma,
+          class DBeta, class Statistics = epsilon>
+void add_layer_norm_backward(const DY& dy, const H& h, const Gamma& gamma, DH&& dh, DGamma&& dgamma,
+                             DBeta&& dbeta, const Statistics& statistics = 1e-5) {
+  rownorm::add_layer_norm_backward<T>(detail::by_isa{}, dy, h, gamma, std::forward<DH>(dh),
+                                      std::forward<DGamma>(dgamma), std::forward<DBeta>(dbeta),
+                                      statistics);
 }
 
 }  // namespace ROWNORM_ISA

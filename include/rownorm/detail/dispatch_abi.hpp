@@ -32,7 +32,7 @@ enum gain : unsigned {
   single_after,
   gains
 };
-/// The type of beta, where it is.
+/// The type of beta where it is, and of gamma in a backward call: the matrix's, or float.
 enum shift : unsigned { own_shift, single_shift, shifts };
 
 /// Rows, or heads: row i begins at data + i / heads * stride + i % heads * length.
@@ -69,10 +69,35 @@ struct forward {
   bool streaming;
 };
 
+/// The sums over rows for a gradient, of as many heads: `partial` in the type of the arithmetic; no
+/// pointers and no heads where there is none.
+struct sums {
+  void* partial;
+  double* total;
+  std::size_t length, heads;
+};
+
+/// A backward call after its checks. mean and rstd are those that a forward call saved; `adds`: to
+/// what dx holds.
+struct backward {
+  std::size_t count, length;
+  matrix<const void> dy, x;
+  parameter gamma;
+  bool one_plus;
+  sums dgamma, dbeta;
+  matrix<void> dx = {};
+  bool streaming = false, adds = false;
+  column<const void> mean = {}, rstd = {};
+  epsilon eps = 0;
+};
+
 /// What the object of an ISA has; a pointer is null where a call is not covered.
 struct kernels {
   void (*rms_norm[numbers][gains])(const forward&);
   void (*layer_norm[numbers][gains][shifts])(const forward&);
+  void (*rms_norm_backward[numbers][shifts])(const backward&);
+  void (*layer_norm_backward[numbers][shifts])(const backward&);
+  void (*add_total[numbers])(const sums&, void* gradient, std::size_t stride);
 };
 
 /// Those of the ISA that was chosen for this process.
@@ -82,8 +107,11 @@ const kernels& chosen();
 constexpr bool covered(number x, gain gamma) {
   return gamma <= own_plus || (gamma == own_after && x != f64) || (gamma >= single && x >= f16);
 }
+constexpr bool covered(number x, shift beta) {
+  return beta == own_shift || x >= f16;
+}
 constexpr bool covered(number x, gain gamma, shift beta) {
-  if (!covered(x, gamma) || (beta == single_shift && x < f16)) return false;
+  if (!covered(x, gamma) || !covered(x, beta)) return false;
   return gamma == no_gain || (beta == single_shift) == (gamma >= single);
 }
 
