@@ -30,8 +30,8 @@ struct result {
 /// which is said on stderr; throws where it is rownorm or a limit that is wrong.
 std::vector<result> checked(const std::vector<contender>& all, const problem& p);
 
-/// Checks the contenders and times them in turn: each round each one once, after a run that is not
-/// timed, so that it finds in the caches what it leaves there itself.
+/// Checks the contenders and times them in turn: each round each one once, after up to 20 runs or
+/// 10 ms that are not timed, so that it finds in the caches what it leaves there itself.
 std::vector<result> measure(const std::vector<contender>& all, const problem& p, patience how_long);
 
 double median(std::vector<double> v);
