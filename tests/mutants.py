@@ -91,6 +91,9 @@ MUTANTS = [
      "second(i - 2 * ahead, found[(i - ahead) % 4])", "test_rms_norm"),
     ("the factor of the last row left out", KERNEL, "i < end + ahead) factor", "i < end) factor",
      "test_rms_norm"),
+    ("the end of a row left out", KERNEL, "if (overlaps) y.put(end, last);", "", "test_rms_norm"),
+    ("the end of a row found after y was stored over x", KERNEL, "y.put(end, last);",
+     "y.put(end, value(end));", "test_bits"),
     ("past the cache the tail left out", SIMD,
      "ROWNORM_INLINE place<T, Order, std::size_t> streamed(place<T, Order, std::size_t> at) {\n"
      "  return at;",

@@ -1244,37 +1244,37 @@ ROWNORM_INLINE void end_chunk(const sums<T, K>& s, lane_sets<T, K>& second, bool
   else add_fold<Peaks>(second, folds);
 }
 
-/// The groups in [begin, end), a chunk at most.
+/// The last, short group of a row. Its packs are a loop over lanes in memory: unrolled they would
+/// be most of the code.
+template <class T, class Order, int K, class Step>
+ROWNORM_INLINE void sum_short_group(std::size_t begin, std::size_t end, Step& step,
+                                    sums<T, K>& all_lanes) {
+  sums<T, K> s = all_lanes;
+  constexpr auto k = std::make_index_sequence<K>{};
+  std::size_t i = begin, p = 0;
+  for (; i + pack_width<T> <= end; i += pack_width<T>, ++p)
+    add_at(k, s.lane[p], step, place<T, Order, all>{i, {}});
+  if (i < end) add_at(k, s.lane[p], step, place<T, Order, std::size_t>{i, end - i});
+  all_lanes = s;
+}
+
+/// The numbers in [begin, end), a chunk at most.
 template <class T, class Order, int K, int Peaks, class Step>
 ROWNORM_INLINE void sum_chunk(std::size_t begin, std::size_t end, Step& step,
                               lane_sets<T, K>& second) {
   sums<T, K> all_lanes;
+  const std::size_t groups_end = end - (end - begin) % lanes<T>;
   unroll<packs<T> / strip<T, K>>([&](auto part) ROWNORM_LAMBDA {
     constexpr std::size_t first = part() * strip<T, K>;
-    const auto s = sum_groups<T, Order, K>(first, begin, end, step);
+    const auto s = sum_groups<T, Order, K>(first, begin, groups_end, step);
     unroll<strip<T, K>>([&](auto p) ROWNORM_LAMBDA {
       unroll<K>([&](auto k)
                     ROWNORM_LAMBDA { all_lanes.lane[first + p()][k()] = s.lane[p()][k()]; });
     });
   });
+  if (!ROWNORM_LIKELY(groups_end == end))
+    sum_short_group<T, Order>(groups_end, end, step, all_lanes);
   end_chunk<T, Order, K, Peaks>(all_lanes, second, begin == 0);
-}
-
-/// The same for the last chunk of a row where its last group is short.
-template <class T, class Order, int K, int Peaks, class Step>
-ROWNORM_INLINE void sum_last_chunk(std::size_t begin, std::size_t end, Step& step,
-                                   lane_sets<T, K>& second) {
-  // A loop over lanes in memory: unrolled it would be most of the code.
-  sums<T, K> s;
-  unroll<packs<T>>([&](auto p) ROWNORM_LAMBDA {
-    unroll<K>([&](auto k) ROWNORM_LAMBDA { s.lane[p()][k()] = splat(T(0)); });
-  });
-  constexpr auto k = std::make_index_sequence<K>{};
-  std::size_t i = begin, p = 0;
-  for (; i + pack_width<T> <= end; i += pack_width<T>, p = (p + 1) % packs<T>)
-    add_at(k, s.lane[p], step, place<T, Order, all>{i, {}});
-  if (i < end) add_at(k, s.lane[p], step, place<T, Order, std::size_t>{i, end - i});
-  end_chunk<T, Order, K, Peaks>(s, second, begin == 0);
 }
 
 /// K sums over a row of n numbers; step(place, lanes...) adds a pack's terms to the lanes. The last
@@ -1282,13 +1282,11 @@ ROWNORM_INLINE void sum_last_chunk(std::size_t begin, std::size_t end, Step& ste
 template <class T, class Order, int K, int Peaks = 0, class Step>
 ROWNORM_INLINE totals<K> sum(std::size_t n, Step step) {
   lane_sets<T, K> second;
-  const std::size_t groups_end = n - n % lanes<T>;
   std::size_t i = 0;
-  const std::size_t end = groups_end == n ? n : n - n % chunk<T>;
-  for (; i < end; i += chunk<T>)
-    sum_chunk<T, Order, K, Peaks>(i, end - i < chunk<T> ? end : i + chunk<T>, step, second);
-  // A shard of a row may have no numbers.
-  if (end < n || n == 0) sum_last_chunk<T, Order, K, Peaks>(i, n, step, second);
+  do {  // once at least: a shard of a row may have no numbers
+    sum_chunk<T, Order, K, Peaks>(i, n - i < chunk<T> ? n : i + chunk<T>, step, second);
+    i += chunk<T>;
+  } while (i < n);
   return total<T, Order, Peaks>(second);
 }
 
