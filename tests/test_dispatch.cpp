@@ -186,19 +186,29 @@ TYPED_TEST(Dispatch, AddLayerNorm) {
   CHECK(double, add_layer_norm(x, residual, gamma, beta, y, 0, mean, rstd));
 }
 
-// All there is in four calls, since they take long to compile.
-TYPED_TEST(Dispatch, RmsNormBackward) {
+// All there is in four calls, and for SSE2 with two types, since they take long to compile.
+#if defined(ROWNORM_SSE2)
+using gradient_types = testing::Types<types<float>, types<Eigen::half, float>>;
+#else
+using gradient_types = testing::Types<types<float>, types<double>, types<Eigen::half>,
+                                      types<Eigen::bfloat16>, types<Eigen::bfloat16, float>>;
+#endif
+template <class T>
+class DispatchGradient : public testing::Test {};
+TYPED_TEST_SUITE(DispatchGradient, gradient_types, types_name);
+
+TYPED_TEST(DispatchGradient, RmsNorm) {
   CHECK_GRADIENT(typename TypeParam::gamma,
                  rms_norm_backward(dy, x, gamma, dx, dgamma, rn::saved(rstd)));
 }
-TYPED_TEST(Dispatch, AddRmsNormBackward) {
+TYPED_TEST(DispatchGradient, AddRmsNorm) {
   CHECK_GRADIENT(
       float, add_rms_norm_backward(dy, x, rn::one_plus(gamma), dx, dgamma, rn::outside_root(0.1)));
 }
-TYPED_TEST(Dispatch, LayerNormBackward) {
+TYPED_TEST(DispatchGradient, LayerNorm) {
   CHECK_GRADIENT(double, layer_norm_backward(dy, x, rn::none, dx, rn::none, dbeta, 0));
 }
-TYPED_TEST(Dispatch, AddLayerNormBackward) {
+TYPED_TEST(DispatchGradient, AddLayerNorm) {
   CHECK_GRADIENT(Eigen::half, add_layer_norm_backward(dy, x, rn::after_rounding(gamma), dx, dgamma,
                                                       dbeta, rn::saved(mean, rstd)));
 }
