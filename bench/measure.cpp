@@ -31,8 +31,8 @@ std::size_t repeats(const contender& c, double sample) {
 }
 
 /// Runs until the caches hold what it leaves in them itself: a last-level cache that is filled by
-/// what the second drops takes some ten runs to forget the contender before (512x2048 floats, Zen 3:
-/// half as slow again after one run).
+/// what the second drops takes some ten runs to forget the contender before (512x2048 floats, Zen
+/// 3: half as slow again after one run).
 void warm_up(const contender& c) {
   constexpr double enough = 0.01;
   double spent = 0;
