@@ -154,6 +154,27 @@ TEST(Extremes, RmsNormOfHalf) {
 TEST(Extremes, RmsNormOfBfloat16) {
   rms_norm_is_right<float, Eigen::bfloat16>();
 }
+// Numbers behind the first k may be far from those that the statistic is of.
+TEST(Extremes, PartialRmsNormOfDouble) {
+  for (const auto& [first, other] : {std::pair{1e160, 1e300},
+                                     {1e300, 1e155},
+                                     {1e155, 1e-150},
+                                     {1e-160, 1e130},
+                                     {1e-310, 1e-20},
+                                     {1e-310, 1e-310}}) {
+    const Eigen::RowVectorXd x =
+        (Eigen::RowVectorXd(6) << first, -first, other, other / 3, -other, first).finished();
+    Eigen::RowVectorXd y(6);
+    rownorm::partial_rms_norm(x, 2, rownorm::none, y, 0);
+    const auto right = reference::partial_rms_norm(test::values(x), 2, {}, 0).y;
+    for (std::size_t i = 0; i < 6; ++i) {
+      const real allowed = test::rms_norm_error<double, double>(right[i]);
+      EXPECT_LE(std::abs(test::exact(y(static_cast<Eigen::Index>(i))) - right[i]), allowed)
+          << first << " then " << other << ", " << i;
+    }
+  }
+}
+
 TEST(Extremes, LayerNormOfFloat) {
   layer_norm_is_right<float, float>();
 }

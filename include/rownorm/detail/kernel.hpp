@@ -593,14 +593,16 @@ ROWNORM_INLINE void apply_scale(std::size_t n, const Source& x, double r, const 
       n, x, gamma, no_parameter{}, y, [&](auto at) ROWNORM_LAMBDA { return x(at) * factor; }, peak);
 }
 
-/// A scale below 1 comes last: a number far below the row's rms, taken times it first, would be 0.
+/// Half of the scale (its root, a power of two as well) goes to the numbers and half to the factor:
+/// all of it would take a number far below the row's rms to 0, or one far above the first k of a
+/// row, of which its statistic is, to infinity.
 template <class T, class Gamma, class Y>
 ROWNORM_INLINE void apply_scale(std::size_t n, any_row x, double r, const Gamma& gamma,
                                 const Y& y) {
-  const double last = x.scale < 1 ? x.scale : 1;
-  x.scale /= last;
+  x.scale = scalar_sqrt(x.scale);
+  r *= x.scale;
   apply<T>(n, x, gamma, no_parameter{}, y,
-           [&](auto at) ROWNORM_LAMBDA { return x(at) * splat(r) * splat(last); });
+           [&](auto at) ROWNORM_LAMBDA { return x(at) * splat(r); });
 }
 
 /// Whether a row can leave the range of T: in double, the squares of any other storage stay in it.
