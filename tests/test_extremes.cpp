@@ -161,7 +161,8 @@ TEST(Extremes, PartialRmsNormOfDouble) {
                                      {1e155, 1e-150},
                                      {1e-160, 1e130},
                                      {1e-310, 1e-20},
-                                     {1e-310, 1e-310}}) {
+                                     {1e-310, 1e-310},
+                                     {0.0, 1e300}}) {
     const Eigen::RowVectorXd x =
         (Eigen::RowVectorXd(6) << first, -first, other, other / 3, -other, first).finished();
     Eigen::RowVectorXd y(6);

@@ -595,11 +595,11 @@ ROWNORM_INLINE void apply_scale(std::size_t n, const Source& x, double r, const 
 
 /// Half of the scale (its root, a power of two as well) goes to the numbers and half to the factor:
 /// all of it would take a number far below the row's rms to 0, or one far above the first k of a
-/// row, of which its statistic is, to infinity.
+/// row, of which its statistic is, to infinity. None where r is 0: infinity times it is no 0.
 template <class T, class Gamma, class Y>
 ROWNORM_INLINE void apply_scale(std::size_t n, any_row x, double r, const Gamma& gamma,
                                 const Y& y) {
-  x.scale = scalar_sqrt(x.scale);
+  x.scale = r == 0 ? 1 : scalar_sqrt(x.scale);
   r *= x.scale;
   apply<T>(n, x, gamma, no_parameter{}, y,
            [&](auto at) ROWNORM_LAMBDA { return x(at) * splat(r); });
