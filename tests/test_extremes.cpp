@@ -176,6 +176,27 @@ TEST(Extremes, PartialRmsNormOfDouble) {
   }
 }
 
+/// Squares of the first number are 0, and one behind it is NaN, wherever that stands.
+template <class T>
+void check_tiny_before_nan() {
+  using row = Eigen::Matrix<T, 1, Eigen::Dynamic>;
+  for (const Eigen::Index n : {9, 40, 80})
+    for (Eigen::Index nan = 1; nan < n; ++nan) {
+      row x = row::Zero(n), y(n);
+      x[0] = 9 * std::numeric_limits<T>::denorm_min();
+      x[nan] = std::numeric_limits<T>::quiet_NaN();
+      rownorm::partial_rms_norm(x, 1, rownorm::none, y, 0);
+      for (Eigen::Index i = 0; i < n; ++i) {
+        if (i == nan) EXPECT_TRUE(std::isnan(y[i])) << nan;
+        else EXPECT_EQ(y[i], i == 0 ? 1 : 0) << "at " << i << ", NaN at " << nan;
+      }
+    }
+}
+TEST(Extremes, PartialRmsNormOfTinyNumbersBeforeNan) {
+  check_tiny_before_nan<float>();
+  check_tiny_before_nan<double>();
+}
+
 TEST(Extremes, LayerNormOfFloat) {
   layer_norm_is_right<float, float>();
 }

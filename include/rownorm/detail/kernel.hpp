@@ -187,9 +187,11 @@ ROWNORM_INLINE bool holds_zeros(std::size_t, const Source&) {
 }
 template <class T, class S>
 ROWNORM_COLD bool holds_zeros(std::size_t n, const from<S>& x) {
-  pack<T> m = splat(T(0));
-  each<T, in_order>(n, [&](auto at) ROWNORM_LAMBDA { m = max(m, abs(x(at))); });
-  return across(max(m.a, m.b), larger{}) == 0;
+  // A sum, which a NaN behind the first k of a row spoils: a maximum may pass over it, and over
+  // what it met before.
+  pack<T> s = splat(T(0));
+  each<T, in_order>(n, [&](auto at) ROWNORM_LAMBDA { s = s + abs(x(at)); });
+  return in_range(across(s.a + s.b, plus{}), T(0), std::numeric_limits<T>::denorm_min());
 }
 
 /// Asks the memory for the row after this one.
