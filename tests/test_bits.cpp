@@ -47,6 +47,30 @@ TYPED_TEST(SameBits, LayerNormWhereverTheRowStands) {
   check_places<TypeParam>([](auto x, auto gamma, auto y) { rn::layer_norm(x, gamma, gamma, y); });
 }
 
+/// Blocks of short rows, and what is left of a block, against one row after the other.
+template <class T>
+void check_blocks() {
+  for (const std::size_t n : {1u, 33u, 64u, 128u, 256u, 300u, 768u, 2000u}) {
+    const matrix<T> x = normals<T>(37, n, 1), gamma = normals<T>(1, n, 2);
+    matrix<T> y(37, x.cols()), expected = y;
+    const auto check = [&](const char* name, auto norm) {
+      norm(rows_of(x), rn::rows<T>(y.data(), 37, n));
+      for (Eigen::Index i = 0; i < 37; ++i)
+        norm(rn::rows<const T>(&x(i, 0), 1, n), rn::rows<T>(&expected(i, 0), 1, n));
+      EXPECT_TRUE(same_bits(y, expected)) << name << " of " << n;
+    };
+    const auto gain = rows_of(gamma);
+    check("rms_norm", [&](auto in, auto out) { rn::rms_norm(in, gain, out); });
+    check("outside the root",
+          [&](auto in, auto out) { rn::rms_norm(in, gain, out, rn::outside_root(1e-3)); });
+    check("layer_norm", [&](auto in, auto out) { rn::layer_norm(in, gain, gain, out); });
+  }
+}
+TEST(SameBits, InABlockOfShortRows) {
+  check_blocks<float>();
+  check_blocks<double>();
+}
+
 /// Rows whose type fixes their length against the same rows without.
 template <class T, std::size_t n>
 void check_fixed() {

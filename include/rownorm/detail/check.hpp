@@ -19,8 +19,14 @@ namespace rownorm {
 inline namespace ROWNORM_ISA {
 namespace detail {
 
+/// The product, or the most that there can be: it must not wrap around.
+ROWNORM_INLINE std::size_t product(std::size_t a, std::size_t b) {
+  constexpr auto most = static_cast<std::size_t>(PTRDIFF_MAX);
+  return b == 0 ? 0 : a > most / b ? most : a * b;
+}
+
 /// An argument as the checks see it: `count` rows of `length` numbers, in memory `blocks` blocks of
-/// `width` bytes that begin `stride` bytes apart.
+/// `width` numbers that begin `stride` numbers apart.
 struct argument {
   const char* name;
   const void* data;
@@ -33,40 +39,21 @@ struct argument {
   ROWNORM_INLINE bool absent() const { return number == 0; }
   ROWNORM_INLINE bool as_its_type() const { return fixed == dynamic || length == fixed; }
   ROWNORM_INLINE bool empty() const { return blocks == 0 || width == 0; }
+  std::size_t width_bytes() const { return product(width, number); }
+  std::size_t stride_bytes() const { return product(stride, number); }
   ROWNORM_INLINE std::uintptr_t begin() const { return reinterpret_cast<std::uintptr_t>(data); }
-  ROWNORM_INLINE std::uintptr_t end() const { return begin() + (blocks - 1) * stride + width; }
+  std::uintptr_t end() const { return begin() + (blocks - 1) * stride_bytes() + width_bytes(); }
 };
-
-/// Bytes of n numbers, or the most that there can be: a product must not wrap around.
-ROWNORM_INLINE std::size_t bytes(std::size_t n, std::size_t number) {
-  constexpr auto most = static_cast<std::size_t>(PTRDIFF_MAX);
-  return number == 0 ? 0 : n > most / number ? most : n * number;
-}
 
 template <class T, std::size_t Length>
 ROWNORM_INLINE argument seen(const char* name, const rows<T, Length>& m) {
-  return {name,
-          m.data,
-          m.count,
-          m.length,
-          m.count,
-          bytes(m.length, sizeof(T)),
-          bytes(m.stride, sizeof(T)),
-          sizeof(T),
-          1,
-          Length};
+  return {name, m.data, m.count, m.length, m.count, m.length, m.stride, sizeof(T), 1, Length};
 }
 template <class T>
 ROWNORM_INLINE argument seen(const char* name, const heads<T>& m) {
-  return {name,
-          m.data,
-          m.count,
-          m.length,
-          m.tokens,
-          bytes(m.length, m.heads_per_token * sizeof(T)),
-          bytes(m.token_stride, sizeof(T)),
-          sizeof(T),
-          m.heads_per_token};
+  return {name,           m.data,    m.count,
+          m.length,       m.tokens,  product(m.length, m.heads_per_token),
+          m.token_stride, sizeof(T), m.heads_per_token};
 }
 /// An argument that was left out (none): every check passes over it.
 ROWNORM_INLINE argument seen(const char* name, none_t) {
@@ -84,12 +71,12 @@ class checks {
       miss("the rows of %s have %zu number%s, those of its type have %zu", a.name, a.length,
            s(a.length), a.fixed);
     if (a.stride < a.width)
-      miss("%s has a stride of %zu number%s, its rows take %zu", a.name, a.stride / a.number,
-           s(a.stride / a.number), a.width / a.number);
-    if (a.blocks > 1 && ((a.blocks | a.stride) >> 31) != 0 &&
-        a.blocks > static_cast<std::size_t>(PTRDIFF_MAX - 1) / (a.stride | 1))
+      miss("%s has a stride of %zu number%s, its rows take %zu", a.name, a.stride, s(a.stride),
+           a.width);
+    if (a.blocks > 1 &&
+        a.blocks > static_cast<std::size_t>(PTRDIFF_MAX - 1) / (a.stride_bytes() | 1))
       miss("%s has %zu row%s and a stride of %zu bytes, more than memory can hold", a.name,
-           a.blocks, s(a.blocks), a.stride);
+           a.blocks, s(a.blocks), a.stride_bytes());
     if (a.data == nullptr && !a.empty())
       miss("%s is null, it should hold %zu row%s of %zu number%s", a.name, a.count, s(a.count),
            a.length, s(a.length));
@@ -127,7 +114,7 @@ class checks {
   /// mean, rstd or scales: a number for each row; a matrix of one column is such a column too.
   void column(const argument& a, const argument& x) const {
     if (a.absent()) return;
-    const bool one_row = a.count == 1, one_column = a.length == 1 && a.stride == a.number;
+    const bool one_row = a.count == 1, one_column = a.length == 1 && a.stride == 1;
     if (!(one_row && a.length == x.count) && !(one_column && a.count == x.count))
       miss("%s has %zu number%s, %s has %zu row%s", a.name, a.count * a.length,
            s(a.count * a.length), x.name, x.count, s(x.count));
@@ -165,10 +152,10 @@ class checks {
       overlap(out, a, "it must be the same rows or lie apart");
   }
 
-  ROWNORM_INLINE static bool spans_apart(const argument& a, const argument& b) {
+  static bool spans_apart(const argument& a, const argument& b) {
     return a.empty() || b.empty() || a.end() <= b.begin() || b.end() <= a.begin();
   }
-  ROWNORM_INLINE static bool same(const argument& a, const argument& b) {
+  static bool same(const argument& a, const argument& b) {
     return a.data == b.data && a.number == b.number && a.width == b.width &&
            (a.stride == b.stride || a.blocks == 1);
   }
@@ -206,19 +193,20 @@ class checks {
     const std::size_t bytes = behind ? out.begin() - a.begin() : a.begin() - out.begin();
     miss(
         "%s overlaps %s: it begins %zu byte%s %s %s with a stride of %zu bytes against %zu, and %s",
-        out.name, a.name, bytes, s(bytes), behind ? "after" : "before", a.name, out.stride,
-        a.stride, rule);
+        out.name, a.name, bytes, s(bytes), behind ? "after" : "before", a.name, out.stride_bytes(),
+        a.stride_bytes(), rule);
   }
   /// Whether a block of `a` shares a byte with a block of `b`, their spans being known to meet. Of
   /// blocks with one stride this is exact (two bands of columns of one matrix do not meet); of two
   /// strides the spans decide.
   static bool blocks_meet(const argument& a, const argument& b) {
-    if (a.blocks > 1 && b.blocks > 1 && a.stride != b.stride) return true;
-    const auto stride = static_cast<std::ptrdiff_t>(a.blocks > 1 ? a.stride : b.stride);
+    if (a.blocks > 1 && b.blocks > 1 && a.stride_bytes() != b.stride_bytes()) return true;
+    const auto stride =
+        static_cast<std::ptrdiff_t>(a.blocks > 1 ? a.stride_bytes() : b.stride_bytes());
     const auto most_a = static_cast<std::ptrdiff_t>(a.blocks - 1);
     const auto most_b = static_cast<std::ptrdiff_t>(b.blocks - 1);
-    const auto wide_a = static_cast<std::ptrdiff_t>(a.width);
-    const auto wide_b = static_cast<std::ptrdiff_t>(b.width);
+    const auto wide_a = static_cast<std::ptrdiff_t>(a.width_bytes());
+    const auto wide_b = static_cast<std::ptrdiff_t>(b.width_bytes());
     // Block i of a meets block j of b where -wide_a < d + (i - j) * stride < wide_b.
     const auto d = static_cast<std::ptrdiff_t>(a.begin() - b.begin());
     const auto floor_of = [](std::ptrdiff_t p, std::ptrdiff_t q) { return p / q - (p % q < 0); };
@@ -255,11 +243,11 @@ inline void check_forward_fully(const char* function, const forward_arguments& a
 }
 
 /// A look that costs less than the checks: what passes it passes them all, what does not may still.
-/// Inlined, so that nothing is asked of what is absent.
+/// Inlined, so that nothing is asked of what is absent; of small numbers, which no product of takes
+/// out of range, and of rows that hold something.
 ROWNORM_INLINE bool plainly_right(const forward_arguments& a, epsilon eps, double scale) {
   const auto there = [](const argument& m) ROWNORM_LAMBDA {
-    return m.as_its_type() && m.data != nullptr && m.stride >= m.width &&
-           ((m.blocks | m.stride) >> 31) == 0;
+    return m.as_its_type() && m.data != nullptr && m.stride >= m.width;
   };
   const auto matrix = [&](const argument& m) ROWNORM_LAMBDA {
     return m.absent() || (m.count == a.x.count && m.length == a.x.length && there(m));
@@ -267,16 +255,27 @@ ROWNORM_INLINE bool plainly_right(const forward_arguments& a, epsilon eps, doubl
   const auto one_row = [&](const argument& m, std::size_t length) ROWNORM_LAMBDA {
     return m.absent() || (m.count == 1 && m.length == length && there(m));
   };
-  const auto apart = [](const argument& out, const auto&... others) ROWNORM_LAMBDA {
-    return out.absent() || (checks::spans_apart(out, others) && ...);
+  constexpr int half_of_bits = std::numeric_limits<std::size_t>::digits / 2;
+  const auto small = [](const auto&... m) ROWNORM_LAMBDA {
+    return ((m.blocks | m.stride) | ...) >> (half_of_bits - 4) == 0;
   };
-  return there(a.x) && matrix(a.residual) && matrix(a.y) && one_row(a.gamma, a.x.length) &&
-         one_row(a.beta, a.x.length) && one_row(a.scales, a.x.count) &&
-         one_row(a.mean, a.x.count) && one_row(a.rstd, a.x.count) && scale > 0 &&
+  const auto end = [](const argument& m) ROWNORM_LAMBDA {
+    return m.begin() + ((m.blocks - 1) * m.stride + m.width) * m.number;
+  };
+  const auto apart = [&](const argument& out, const auto&... others) ROWNORM_LAMBDA {
+    return out.absent() ||
+           ((others.absent() || end(out) <= others.begin() || end(others) <= out.begin()) && ...);
+  };
+  return there(a.x) && !a.x.empty() && matrix(a.residual) && matrix(a.y) &&
+         one_row(a.gamma, a.x.length) && one_row(a.beta, a.x.length) &&
+         one_row(a.scales, a.x.count) && one_row(a.mean, a.x.count) && one_row(a.rstd, a.x.count) &&
+         small(a.x, a.residual, a.gamma, a.beta, a.y, a.scales, a.mean, a.rstd) && scale > 0 &&
          scale <= std::numeric_limits<double>::max() && eps.value >= 0 &&
          eps.value <= std::numeric_limits<double>::max() &&
          apart(a.residual, a.x, a.gamma, a.beta) &&
-         (checks::spans_apart(a.y, a.x) || checks::same(a.y, a.x)) &&
+         ((a.y.data == a.x.data && a.y.stride == a.x.stride && a.y.width == a.x.width &&
+           a.y.number == a.x.number) ||
+          apart(a.y, a.x)) &&
          apart(a.y, a.residual, a.gamma, a.beta) &&
          apart(a.scales, a.x, a.residual, a.gamma, a.beta, a.y) &&
          apart(a.mean, a.x, a.residual, a.gamma, a.beta, a.y, a.scales) &&

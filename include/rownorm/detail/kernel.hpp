@@ -37,13 +37,13 @@ ROWNORM_INLINE std::size_t row_length(const heads<S>& m) {
   return m.length;
 }
 
-/// The row after row i, to ask the memory for; of heads, which are short, none.
+/// The row `ahead` rows after row i, to ask the memory for; of heads, which are short, none.
 template <class S, std::size_t Length>
-ROWNORM_INLINE S* row_after(const rows<S, Length>& m, std::size_t i) {
-  return i + 1 < m.count ? row(m, i + 1) : nullptr;
+ROWNORM_INLINE S* row_after(const rows<S, Length>& m, std::size_t i, std::size_t ahead) {
+  return i + ahead < m.count ? row(m, i + ahead) : nullptr;
 }
 template <class S>
-ROWNORM_INLINE S* row_after(const heads<S>&, std::size_t) {
+ROWNORM_INLINE S* row_after(const heads<S>&, std::size_t, std::size_t) {
   return nullptr;
 }
 
@@ -106,7 +106,7 @@ template <class S>
 struct from {
   using stored = std::remove_const_t<S>;
   const stored* data;
-  const stored* next = nullptr;  // the row after it, where there is one
+  const stored* next = nullptr;  // the row that is read next, where there is one
   template <class T, class Order, class Count>
   ROWNORM_INLINE pack<T> operator()(place<T, Order, Count> at) const {
     return load(at, data);
@@ -149,8 +149,8 @@ struct input {
   X x;
   explicit input(const X& x_) : x(x_) {}
   ROWNORM_INLINE auto first(std::size_t i) const { return second(i); }
-  ROWNORM_INLINE auto second(std::size_t i) const {
-    return from<typename X::value_type>{row(x, i), row_after(x, i)};
+  ROWNORM_INLINE auto second(std::size_t i, std::size_t ahead = 1) const {
+    return from<typename X::value_type>{row(x, i), row_after(x, i, ahead)};
   }
 };
 template <class X, class R>
@@ -162,7 +162,7 @@ struct input_added {
     return added<std::remove_const_t<typename X::value_type>, typename R::value_type>{
         row(x, i), row(residual, i)};
   }
-  ROWNORM_INLINE auto second(std::size_t i) const {
+  ROWNORM_INLINE auto second(std::size_t i, std::size_t = 1) const {
     return from<typename R::value_type>{row(residual, i)};
   }
 };
@@ -173,7 +173,7 @@ struct input_gated {
   Z z;
   input_gated(const X& x_, const Z& z_) : x(x_), z(z_) {}
   ROWNORM_INLINE auto first(std::size_t i) const { return second(i); }
-  ROWNORM_INLINE auto second(std::size_t i) const {
+  ROWNORM_INLINE auto second(std::size_t i, std::size_t = 1) const {
     return gated<std::remove_const_t<typename X::value_type>,
                  std::remove_const_t<typename Z::value_type>>{row(x, i), row(z, i)};
   }
@@ -194,7 +194,7 @@ ROWNORM_COLD bool holds_zeros(std::size_t n, const from<S>& x) {
   return in_range(across(s.a + s.b, plus{}), T(0), std::numeric_limits<T>::denorm_min());
 }
 
-/// Asks the memory for the row after this one.
+/// Asks the memory for the row that is read next.
 template <class Source, class Place>
 ROWNORM_INLINE void fetch_next(const Source&, Place) {}
 template <class S, class T, class Order, class Count>
@@ -223,6 +223,16 @@ struct to {
   using stored = S;
   S* data;
   bool streaming = false;
+  template <class T, class Order, class Count>
+  ROWNORM_INLINE void put(place<T, Order, Count> at, pack<T> v) const {
+    store(at, data, v);
+  }
+};
+
+template <class S>
+struct to_cached {
+  using stored = S;
+  S* data;
   template <class T, class Order, class Count>
   ROWNORM_INLINE void put(place<T, Order, Count> at, pack<T> v) const {
     store(at, data, v);
@@ -272,6 +282,14 @@ struct output {
   }
 };
 
+/// The same through the cache, whatever its size.
+template <class Y>
+struct output_through_cache {
+  Y y;
+  ROWNORM_INLINE auto at_row(std::size_t i) const {
+    return to_cached<typename Y::value_type>{row(y, i)};
+  }
+};
 /// The end of a kernel's rows: other threads see y before what comes later.
 template <class Y>
 ROWNORM_INLINE void end_rows(const Y&) {}
@@ -395,6 +413,10 @@ ROWNORM_INLINE any_to of_any(const to<S>& y) {
   return {kind_of<S>, y.data};
 }
 template <class S>
+ROWNORM_INLINE any_to of_any(const to_cached<S>& y) {
+  return {kind_of<S>, y.data};
+}
+template <class S>
 ROWNORM_INLINE any_to of_any(const to_sum<S>& y) {
   return {kind_of<S>, y.data, true};
 }
@@ -500,19 +522,52 @@ ROWNORM_INLINE void apply(std::size_t n, const Source& x, const Gamma& gamma, co
   }
 }
 
-/// Rows in two halves, found = first(i) and second(i, found), and factor(found) between them. Of
-/// short rows the halves of three rows are taken in turn: the end of a sum, and the root and the
-/// quotients after it, have the latency of a row of 128 numbers each.
-template <class First, class Factor, class Second>
+/// Rows in two halves: found = first(i), then second(i, found, r, ahead), the first half of row
+/// i + ahead being the next. Between them factors(r, m) makes the r of m rows from spread(found).
+/// Short rows go in blocks: the quotients and the roots of a block are taken side by side in a
+/// register, and while one sum ends the next begins (64x128 floats: 0.65 of the time of a row
+/// after the other).
+template <class First, class Spread, class Factors, class Second>
 ROWNORM_INLINE void in_two_halves(std::size_t begin, std::size_t end, std::size_t row_bytes,
-                                  First first, Factor factor, Second second) {
-  const std::size_t ahead = row_bytes <= 4096 && end - begin > 1 ? 1 : 0;
-  decltype(first(begin)) found[4];  // of rows i, i - 1, i - 2: copies among them would stall
-  for (std::size_t i = begin; i < end + 2 * ahead; ++i) {
-    if (i < end) found[i % 4] = first(i);
-    if (i >= begin + ahead && i < end + ahead) factor(found[(i - ahead) % 4]);
-    if (i >= begin + 2 * ahead) second(i - 2 * ahead, found[(i - 2 * ahead) % 4]);
+                                  First first, Spread spread, Factors factors, Second second) {
+  constexpr std::size_t most = 16;
+  const std::size_t fit = (std::size_t{16} << 10) / row_bytes;  // half of a small L1
+  const std::size_t block = fit < 1 ? 1 : fit < most ? fit : most;
+  decltype(first(begin)) found[most];
+  double r[most];
+  for (std::size_t i = begin; i < end; i += block) {
+    const std::size_t m = end - i < block ? end - i : block;
+    for (std::size_t j = 0; j < m; ++j) {
+      found[j] = first(i + j);
+      r[j] = spread(found[j]);
+    }
+    factors(r, m);
+    for (std::size_t j = 0; j < m; ++j) second(i + j, found[j], r[j], block);
   }
+}
+
+/// Whether the rows of a call may be heads: float arithmetic, from rows to rows, gamma (and beta)
+/// as it is, and nothing kept.
+template <class T, class X, class Y, class... Parameters>
+inline constexpr bool may_be_heads = false;
+template <class X, class Y, class... S>
+inline constexpr bool may_be_heads<float, input<X>, output<Y>, parameter<S>...> =
+    (parameter<S>::present && ...);
+
+/// rows(n, y), n being a constant where `Heads` and it is a usual length of them: such rows need no
+/// loop then and no look for an end. Each length takes a quarter of a second to compile, so other
+/// calls have none, nor do rows past the cache.
+template <bool Heads, class Y, class Rows>
+ROWNORM_INLINE void with_length(std::size_t n, const Y& y, const Rows& rows) {
+  if constexpr (Heads) {
+    if (!y.streaming) {
+      const output_through_cache<decltype(y.y)> to{y.y};
+      if (n == 64) return rows(64, to);
+      if (n == 128) return rows(128, to);
+      if (n == 256) return rows(256, to);
+    }
+  }
+  rows(n, y);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -531,17 +586,40 @@ inline constexpr double largest_outside = std::is_same_v<T, float> ? 0x1p100 : 0
 /// 1 / sqrt(mean_square + eps), and 0 for a row of zeros, so that zeros stay zeros at eps = 0.
 ROWNORM_INLINE double reciprocal_root(double mean_square, epsilon eps) {
   const double root =
-      eps.outside ? scalar_sqrt(mean_square) + eps.value : scalar_sqrt(mean_square + eps.value);
+      eps.outside ? square_root(mean_square) + eps.value : square_root(mean_square + eps.value);
   return root == 0 ? 0 : 1 / root;
 }
 
 /// The same from a sum of squares: one division less on the way from a row's first half to its
-/// second. Out of line: with an eps known at run time alone its numbers took registers from the
-/// sum, which g++ 12 then kept in memory (one row of 1024 floats: 1.25 of the time).
-ROWNORM_APART inline double reciprocal_rms(double squares, double length, epsilon eps) {
-  if (eps.outside || eps.value > 0x1p900) return reciprocal_root(squares / length, eps);
-  const double sum = scalar_fma(length, eps.value, squares);
-  return sum == 0 ? 0 : scalar_sqrt(length / sum);
+/// second.
+ROWNORM_INLINE double reciprocal_rms(double squares, double length, epsilon eps) {
+  const double sum = fma(length, eps.value, squares);
+  if (eps.outside || eps.value > 0x1p900 || sum < 0x1p-1000)
+    return reciprocal_root(squares / length, eps);
+  return square_root(length / sum);
+}
+
+/// The same of m rows, none of them zeros at eps = 0. Out of line, here and below: with an eps
+/// known at run time alone its numbers took registers from the sum, which g++ 12 then kept in
+/// memory (one row of 1024 floats: 1.25 of the time).
+ROWNORM_APART inline void reciprocals_of_rms(double* r, std::size_t m, double length, epsilon eps) {
+  if (eps.outside || eps.value > 0x1p900)
+    for (std::size_t i = 0; i < m; ++i) r[i] = reciprocal_root(r[i] / length, eps);
+  else
+    in_registers(r, m, [&](auto squares) ROWNORM_LAMBDA {
+      using V = decltype(squares);
+      return square_root(V(length) / fma(V(length), V(eps.value), squares));
+    });
+}
+/// 1 / sqrt(variance + eps) of m rows.
+ROWNORM_APART inline void reciprocals_of_deviation(double* r, std::size_t m, epsilon eps) {
+  if (eps.outside)
+    for (std::size_t i = 0; i < m; ++i) r[i] = reciprocal_root(r[i], eps);
+  else
+    in_registers(r, m, [&](auto variance) ROWNORM_LAMBDA {
+      using V = decltype(variance);
+      return V(1.0) / square_root(variance + V(eps.value));
+    });
 }
 
 /// A row of doubles whose squares leave the range is taken times this power of two. Small squares
@@ -601,7 +679,7 @@ ROWNORM_INLINE void apply_scale(std::size_t n, const Source& x, double r, const 
 template <class T, class Gamma, class Y>
 ROWNORM_INLINE void apply_scale(std::size_t n, any_row x, double r, const Gamma& gamma,
                                 const Y& y) {
-  x.scale = r == 0 ? 1 : scalar_sqrt(x.scale);
+  x.scale = r == 0 ? 1 : square_root(x.scale);
   r *= x.scale;
   apply<T>(n, x, gamma, no_parameter{}, y,
            [&](auto at) ROWNORM_LAMBDA { return x(at) * splat(r); });
@@ -622,7 +700,6 @@ ROWNORM_INLINE bool usable(double squares, epsilon eps) {
 /// of |x * gamma| (else a number below 0).
 struct squares_and_largest {
   double squares, largest;
-  double r = 0;  // 1/rms, where `squares` are usable
 };
 
 /// The first half of a row of n numbers, its statistic from the first k of them.
@@ -654,22 +731,24 @@ ROWNORM_COLD double rms_norm_row_again(std::size_t n, std::size_t k, any_row x,
   return r * x.scale;
 }
 
-/// The second half; gives back 1/rms.
+/// The second half, r being 1/rms where the squares are usable; gives back 1/rms.
 template <class T, class Source, class Gamma, class Y>
 ROWNORM_INLINE double rms_norm_second(std::size_t n, std::size_t k, const Source& x,
                                       const Gamma& gamma, const Y& y, epsilon eps,
-                                      const squares_and_largest& found) {
+                                      const squares_and_largest& found, double r) {
   using X = typename Source::stored;
-  double factor = found.r;
-  if constexpr (may_leave_range<T, X>)
-    if (!ROWNORM_LIKELY(usable<T>(found.squares, eps))) {
+  constexpr bool may_leave = may_leave_range<T, X>;
+  double factor = r;
+  if (!ROWNORM_LIKELY(may_leave ? usable<T>(found.squares, eps) : found.squares != 0)) {
+    if constexpr (may_leave)
       if (found.squares != 0 || !holds_zeros<T>(n, x))
         return rms_norm_row_again<T>(n, k, of_any(x), of_any<X>(gamma), of_any(y), eps,
                                      found.squares);
-      factor = 0;  // 1/rms may be infinite
-    }
+    r = reciprocal_rms(0, static_cast<double>(k), eps);
+    factor = may_leave ? 0 : r;  // of zeros alone 1/rms may be infinite in T
+  }
   apply_scale<T>(n, x, factor, gamma, y, found.largest < 0 ? -1 : found.largest * factor);
-  return found.r;
+  return r;
 }
 
 /// Rows `begin` to `end` of a matrix whose rows have n numbers.
@@ -677,20 +756,25 @@ template <class T, class X, class Gamma, class Y, class R>
 ROWNORM_INLINE void rms_norm(std::size_t begin, std::size_t end, std::size_t n, std::size_t k,
                              const X& x, const Gamma& gamma, const Y& y, epsilon eps, R rstd) {
   if (n == 0) return;
-  using row_of_y = decltype(y.at_row(0));
   using stored = typename decltype(x.second(0))::stored;
-  const double length = static_cast<double>(k);
-  in_two_halves(
-      begin, end, n * sizeof(T),
-      [&](std::size_t i) ROWNORM_LAMBDA {
-        return rms_norm_first<T, stored, row_of_y>(n, k, x.first(i), gamma.at_row(i));
-      },
-      [&](squares_and_largest& found)
-          ROWNORM_LAMBDA { found.r = reciprocal_rms(found.squares, length, eps); },
-      [&](std::size_t i, const squares_and_largest& found) ROWNORM_LAMBDA {
-        rstd.set(i,
-                 rms_norm_second<T>(n, k, x.second(i), gamma.at_row(i), y.at_row(i), eps, found));
-      });
+  constexpr bool heads = may_be_heads<T, X, Y, Gamma> && std::is_same_v<R, column<none_t>>;
+  with_length<heads>(n, y, [&](std::size_t length, const auto& to) ROWNORM_LAMBDA {
+    const std::size_t first = k == n ? length : k;
+    in_two_halves(
+        begin, end, length * sizeof(T),
+        [&](std::size_t i) ROWNORM_LAMBDA {
+          return rms_norm_first<T, stored, decltype(to.at_row(0))>(length, first, x.first(i),
+                                                                   gamma.at_row(i));
+        },
+        [](const squares_and_largest& found) ROWNORM_LAMBDA { return found.squares; },
+        [&](double* r, std::size_t m)
+            ROWNORM_LAMBDA { reciprocals_of_rms(r, m, static_cast<double>(first), eps); },
+        [&](std::size_t i, const squares_and_largest& found, double r, std::size_t ahead)
+            ROWNORM_LAMBDA {
+              rstd.set(i, rms_norm_second<T>(length, first, x.second(i, ahead), gamma.at_row(i),
+                                             to.at_row(i), eps, found, r));
+            });
+  });
   end_rows(y);
 }
 
@@ -764,7 +848,7 @@ ROWNORM_INLINE around<T, K> sums_near_mean(std::size_t n, T shift, First first, 
 /// cancels (the corrected two-pass of Chan, Golub and LeVeque).
 template <class T, int K>
 ROWNORM_INLINE moments<T> corrected(const around<T, K>& a) {
-  const double variance = scalar_fma(-a.delta, a.delta, a.square);
+  const double variance = fma(-a.delta, a.delta, a.square);
   // shift + delta and its rounding error (Knuth's two-sum).
   const double c = static_cast<double>(a.shift), sum = c + a.delta;
   const double c_part = sum - a.delta, delta_part = sum - c_part;
@@ -803,13 +887,6 @@ struct mean_and_rstd {
   double mean, rstd;
 };
 
-/// What the first half of a row finds, and 1/sqrt(variance + eps), where the moments are usable.
-template <class T>
-struct moments_and_factor {
-  moments<T> m;
-  double r;
-};
-
 /// A row whose sums left the range of T: in double, or as scaled doubles. `m`: its moments, where T
 /// is double.
 template <class T, class Y>
@@ -829,19 +906,22 @@ ROWNORM_COLD mean_and_rstd layer_norm_row_again(std::size_t n, any_row x,
   return {(m.mean + m.rest) / x.scale, m.variance == 0 ? reciprocal_root(0, eps) : r * x.scale};
 }
 
-/// The second half of a row; gives back its mean and 1/sqrt(variance + eps).
+/// The second half of a row, r being 1/sqrt(variance + eps) where m is usable; gives back its mean
+/// and that.
 template <class T, class Source, class Gamma, class Beta, class Y>
 ROWNORM_INLINE mean_and_rstd layer_norm_second(std::size_t n, const Source& x, const Gamma& gamma,
                                                const Beta& beta, const Y& y, epsilon eps,
-                                               const moments_and_factor<T>& found) {
+                                               const moments<T>& m, double r) {
   using X = typename Source::stored;
-  const moments<T>& m = found.m;
-  if constexpr (may_leave_range<T, X>)
+  if constexpr (may_leave_range<T, X>) {
     if (!ROWNORM_LIKELY(usable(m, eps)))
       return layer_norm_row_again(n, of_any(x), of_any<X>(gamma), any_shift<X>(beta), of_any(y),
                                   eps, m);
-  apply_centred<T>(n, x, m, found.r, gamma, beta, y);
-  return {static_cast<double>(m.mean) + m.rest, found.r};
+  } else if (m.variance + eps.value == 0) {
+    r = 0;
+  }
+  apply_centred<T>(n, x, m, r, gamma, beta, y);
+  return {static_cast<double>(m.mean) + m.rest, r};
 }
 
 /// Rows `begin` to `end` of a matrix whose rows have n numbers.
@@ -850,19 +930,22 @@ ROWNORM_INLINE void layer_norm(std::size_t begin, std::size_t end, std::size_t n
                                const Gamma& gamma, const Beta& beta, const Y& y, epsilon eps,
                                M mean, R rstd) {
   if (n == 0) return;
-  in_two_halves(
-      begin, end, n * sizeof(T),
-      [&](std::size_t i) ROWNORM_LAMBDA {
-        return moments_and_factor<T>{find_moments<T>(n, x.first(i), x.second(i)), 0};
-      },
-      [&](moments_and_factor<T>& found)
-          ROWNORM_LAMBDA { found.r = reciprocal_root(found.m.variance, eps); },
-      [&](std::size_t i, const moments_and_factor<T>& found) ROWNORM_LAMBDA {
-        const mean_and_rstd s = layer_norm_second<T>(n, x.second(i), gamma.at_row(i),
-                                                     beta.at_row(i), y.at_row(i), eps, found);
-        mean.set(i, s.mean);
-        rstd.set(i, s.rstd);
-      });
+  constexpr bool heads = may_be_heads<T, X, Y, Gamma, Beta> && std::is_same_v<M, column<none_t>> &&
+                         std::is_same_v<R, column<none_t>>;
+  with_length<heads>(n, y, [&](std::size_t length, const auto& to) ROWNORM_LAMBDA {
+    in_two_halves(
+        begin, end, length * sizeof(T),
+        [&](std::size_t i)
+            ROWNORM_LAMBDA { return find_moments<T>(length, x.first(i), x.second(i)); },
+        [](const moments<T>& m) ROWNORM_LAMBDA { return m.variance; },
+        [&](double* r, std::size_t m) ROWNORM_LAMBDA { reciprocals_of_deviation(r, m, eps); },
+        [&](std::size_t i, const moments<T>& m, double r, std::size_t ahead) ROWNORM_LAMBDA {
+          const mean_and_rstd s = layer_norm_second<T>(length, x.second(i, ahead), gamma.at_row(i),
+                                                       beta.at_row(i), to.at_row(i), eps, m, r);
+          mean.set(i, s.mean);
+          rstd.set(i, s.rstd);
+        });
+  });
   end_rows(y);
 }
 
@@ -1228,7 +1311,7 @@ ROWNORM_INLINE void apply_layer_norm_gradient(std::size_t n, const DY& dy, const
                                               epsilon eps) {
   const double length = static_cast<double>(n);
   const double sum_g = a.sums.of[2];
-  const double sum_gd = scalar_fma(-a.delta, sum_g, a.sums.of[3]);
+  const double sum_gd = fma(-a.delta, sum_g, a.sums.of[3]);
   apply_gradient<true>(
       n, dy, x, gamma, dx, dgamma, dbeta,
       gradient_factors<T>{r, scale, sum_gd * r / length * slope_of_root(m.variance, r, eps),

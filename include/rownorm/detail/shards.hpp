@@ -187,7 +187,7 @@ gradient_shard<rms_gradient_shard<T>> rms_gradient_of(std::size_t n, const DY& d
 template <class T, class A>
 layer_gradient_shard<T> shard_of(std::size_t n, const around<A, 4>& a, double scale = 1) {
   const double g = a.sums.of[2];
-  return {shard_of<T>(n, corrected(a), scale), g, scalar_fma(-a.delta, g, a.sums.of[3])};
+  return {shard_of<T>(n, corrected(a), scale), g, fma(-a.delta, g, a.sums.of[3])};
 }
 template <class T, class DY, class Source, class Gamma>
 gradient_shard<layer_gradient_shard<T>> layer_gradient_of(std::size_t n, const DY& dy,

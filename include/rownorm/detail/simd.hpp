@@ -73,6 +73,9 @@ ROWNORM_INLINE batch<T> divide(batch<T> x, batch<T> y) {
 #endif
   return x / y;
 }
+ROWNORM_INLINE batch<double> square_root(batch<double> x) {
+  return xsimd::sqrt(x);
+}
 template <class T>
 ROWNORM_INLINE batch<T> abs(batch<T> x) {
   return xsimd::abs(x);
@@ -161,6 +164,9 @@ ROWNORM_INLINE batch<T> divide(batch<T> x, batch<T> y) {
 template <class T>
 ROWNORM_INLINE batch<T> fma(batch<T> x, batch<T> y, batch<T> z) {
   return lanewise<T>([&](std::size_t i) { return std::fma(x.lane[i], y.lane[i], z.lane[i]); });
+}
+ROWNORM_INLINE batch<double> square_root(batch<double> x) {
+  return lanewise<double>([&](std::size_t i) { return std::sqrt(x.lane[i]); });
 }
 template <class T>
 ROWNORM_INLINE batch<T> abs(batch<T> x) {
@@ -1311,8 +1317,7 @@ ROWNORM_INLINE first_lanes look_at_first(Values values) {
 }
 
 /// a * b + c of scalars: one rounding where the ISA has it, as in the vectors.
-template <class T>
-ROWNORM_INLINE T scalar_fma(T a, T b, T c) {
+ROWNORM_INLINE double fma(double a, double b, double c) {
 #if defined(ROWNORM_SSE2)
   return a * b + c;
 #else
@@ -1321,13 +1326,22 @@ ROWNORM_INLINE T scalar_fma(T a, T b, T c) {
 }
 
 /// The root of a number that is not negative: of others std::sqrt must tell errno.
-ROWNORM_INLINE double scalar_sqrt(double v) {
+ROWNORM_INLINE double square_root(double v) {
 #if defined(ROWNORM_AVX512) || defined(ROWNORM_AVX2) || defined(ROWNORM_SSE2)
   const __m128d d = _mm_set_sd(v);
   return _mm_cvtsd_f64(_mm_sqrt_sd(d, d));
 #else
   return std::sqrt(v);
 #endif
+}
+
+/// f(number), or f of a register of numbers, in place of each of the m numbers.
+template <class F>
+ROWNORM_INLINE void in_registers(double* numbers, std::size_t m, F f) {
+  std::size_t i = 0;
+  for (; i + width<double> <= m; i += width<double>)
+    store_batch(numbers + i, f(load_batch(numbers + i)));
+  for (; i < m; ++i) numbers[i] = f(numbers[i]);
 }
 
 ROWNORM_INLINE void prefetch(const void* p) {
