@@ -269,6 +269,20 @@ TEST(RmsNorm, HeadsOfPackedRows) {
   check_heads<Eigen::bfloat16>();
 }
 
+TEST(RmsNorm, HeadsOfAnyNumber) {
+  for (Eigen::Index heads = 1; heads < 130; ++heads) {
+    const auto h = static_cast<std::size_t>(heads);
+    const matrix<float> packed = normals<float>(9, h + 2, 54);
+    matrix<float> y = packed, expected = packed;
+    const rn::heads<float> rows(y.data() + 1, 9, h, 1, h + 2);
+    rn::rms_norm(rows, rn::none, rows, 1.0);
+    for (Eigen::Index t = 0; t < 9; ++t)
+      for (Eigen::Index i = 1; i <= heads; ++i)
+        rn::rms_norm(packed.block(t, i, 1, 1), rn::none, expected.block(t, i, 1, 1), 1.0);
+    EXPECT_TRUE(same_bits(y, expected)) << heads;
+  }
+}
+
 TEST(RmsNorm, NothingToDo) {
   matrix<float> y = normals<float>(2, 8, 53);
   const matrix<float> before = y;

@@ -757,8 +757,8 @@ ROWNORM_INLINE void rms_norm(std::size_t begin, std::size_t end, std::size_t n, 
                              const X& x, const Gamma& gamma, const Y& y, epsilon eps, R rstd) {
   if (n == 0) return;
   using stored = typename decltype(x.second(0))::stored;
-  constexpr bool heads = may_be_heads<T, X, Y, Gamma> && std::is_same_v<R, column<none_t>>;
-  with_length<heads>(n, y, [&](std::size_t length, const auto& to) ROWNORM_LAMBDA {
+  constexpr bool constants = may_be_heads<T, X, Y, Gamma> && std::is_same_v<R, column<none_t>>;
+  with_length<constants>(n, y, [&](std::size_t length, const auto& to) ROWNORM_LAMBDA {
     const std::size_t first = k == n ? length : k;
     in_two_halves(
         begin, end, length * sizeof(T),
@@ -930,9 +930,9 @@ ROWNORM_INLINE void layer_norm(std::size_t begin, std::size_t end, std::size_t n
                                const Gamma& gamma, const Beta& beta, const Y& y, epsilon eps,
                                M mean, R rstd) {
   if (n == 0) return;
-  constexpr bool heads = may_be_heads<T, X, Y, Gamma, Beta> && std::is_same_v<M, column<none_t>> &&
-                         std::is_same_v<R, column<none_t>>;
-  with_length<heads>(n, y, [&](std::size_t length, const auto& to) ROWNORM_LAMBDA {
+  constexpr bool constants = may_be_heads<T, X, Y, Gamma, Beta> &&
+                             std::is_same_v<M, column<none_t>> && std::is_same_v<R, column<none_t>>;
+  with_length<constants>(n, y, [&](std::size_t length, const auto& to) ROWNORM_LAMBDA {
     in_two_halves(
         begin, end, length * sizeof(T),
         [&](std::size_t i)
