@@ -49,7 +49,7 @@ MUTANTS = [
     ("the statistic from all of the row", KERNEL, "return {sum_of_squares<T>(k, x), -1};",
      "return {sum_of_squares<T>(n, x), -1};", "test_rms_norm"),
     ("heads of 128 taken for 64", KERNEL, "return rows(128, to);",
-     "return rows(64, to);", "test_rms_norm"),
+     "return rows(64, to);", "test_bits"),
     ("the sample variance", KERNEL, "t.of[1] / length};",
      "t.of[1] / (length - 1)};", "test_layer_norm"),
     ("zeros at eps = 0 become NaN", KERNEL, "return root == 0 ? 0 : 1 / root;", "return 1 / root;",

@@ -47,28 +47,38 @@ TYPED_TEST(SameBits, LayerNormWhereverTheRowStands) {
   check_places<TypeParam>([](auto x, auto gamma, auto y) { rn::layer_norm(x, gamma, gamma, y); });
 }
 
-/// Blocks of short rows, and what is left of a block, against one row after the other.
+/// Blocks of short rows, what is left of a block, and lengths that are constants, against one row
+/// after the other whose statistics are kept, which are none of that.
 template <class T>
 void check_blocks() {
   for (const std::size_t n : {1u, 33u, 64u, 128u, 256u, 300u, 768u, 2000u}) {
     const matrix<T> x = normals<T>(37, n, 1), gamma = normals<T>(1, n, 2);
+    const auto gain = rows_of(gamma);
     matrix<T> y(37, x.cols()), expected = y;
-    const auto check = [&](const char* name, auto norm) {
+    double mean_of_row, rstd_of_row;
+    const rn::rows<double> mean(&mean_of_row, 1, 1), rstd(&rstd_of_row, 1, 1);
+    const auto check = [&](const char* name, auto norm, auto norm_of_row) {
       norm(rows_of(x), rn::rows<T>(y.data(), 37, n));
       for (Eigen::Index i = 0; i < 37; ++i)
-        norm(rn::rows<const T>(&x(i, 0), 1, n), rn::rows<T>(&expected(i, 0), 1, n));
+        norm_of_row(rn::rows<const T>(&x(i, 0), 1, n), rn::rows<T>(&expected(i, 0), 1, n));
       EXPECT_TRUE(same_bits(y, expected)) << name << " of " << n;
     };
-    const auto gain = rows_of(gamma);
-    check("rms_norm", [&](auto in, auto out) { rn::rms_norm(in, gain, out); });
-    check("outside the root",
-          [&](auto in, auto out) { rn::rms_norm(in, gain, out, rn::outside_root(1e-3)); });
-    check("layer_norm", [&](auto in, auto out) { rn::layer_norm(in, gain, gain, out); });
+    check(
+        "rms_norm", [&](auto in, auto out) { rn::rms_norm(in, gain, out); },
+        [&](auto in, auto out) { rn::rms_norm(in, gain, out, 1e-6, rstd); });
+    check(
+        "rms_norm outside the root",
+        [&](auto in, auto out) { rn::rms_norm(in, gain, out, rn::outside_root(1e-3)); },
+        [&](auto in, auto out) { rn::rms_norm(in, gain, out, rn::outside_root(1e-3), rstd); });
+    check(
+        "layer_norm", [&](auto in, auto out) { rn::layer_norm(in, gain, gain, out); },
+        [&](auto in, auto out) { rn::layer_norm(in, gain, gain, out, 1e-5, mean, rstd); });
   }
 }
 TEST(SameBits, InABlockOfShortRows) {
   check_blocks<float>();
   check_blocks<double>();
+  check_blocks<Eigen::bfloat16>();
 }
 
 /// Rows whose type fixes their length against the same rows without.

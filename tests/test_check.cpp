@@ -427,6 +427,31 @@ TEST(Check, BandsOfColumnsOfOneMatrix) {
                    same_or_apart);
 }
 
+// x takes numbers 0 to 3 and 16 to 19, y 4 to 7 and 16 to 19.
+TEST(Check, TwoStridesThatMeetInTheLastRow) {
+  std::vector<float> memory(20);
+  EXPECT_EQ(test::error_of([&] {
+              rn::rms_norm(rn::rows<float>(memory.data(), 2, 4, 16), rn::none,
+                           rn::rows<float>(memory.data() + 4, 2, 4, 12));
+            }),
+            "rms_norm: y overlaps x: it begins 16 bytes after x with a stride of 48 bytes against "
+            "64, and it must be the same rows or lie apart");
+}
+
+// Rows whose last one would begin at number 0 again, if products of sizes wrapped around.
+TEST(Check, ProductsDoNotWrapAround) {
+  if constexpr (sizeof(std::size_t) == 8) {
+    std::vector<float> memory(8);
+    const std::size_t count = (std::size_t{1} << 32) + 1, stride = std::size_t{1} << 30;
+    EXPECT_EQ(test::error_of([&] {
+                rn::rms_norm(rn::rows<float>(memory.data(), count, 4, stride), rn::none,
+                             rn::rows<float>(memory.data() + 4, count, 4, stride));
+              }),
+              "rms_norm: x has 4294967297 rows and a stride of 4294967296 bytes, more than memory "
+              "can hold");
+  }
+}
+
 TEST(Check, InPlaceIsForOneTypeOnly) {
   float memory[8] = {};
   EXPECT_THROW(rn::rms_norm(rn::rows<float>(memory, 1, 4), rn::none,
