@@ -469,6 +469,11 @@ TEST(Check, NoRowsAndRowsOfNoNumbers) {
     for (const auto& all : {matrices, parameters})
       for (const auto& [name, m] : all) a.*m = {nullptr, (a.*m).count, 0};
   });
+  // However many rows of no numbers there are.
+  const rn::rows<float> many(nullptr, ~std::size_t{0} / 2 + 1, 0);
+  rn::rms_norm(many, rn::none, many);
+  const rn::heads<float> heads(nullptr, ~std::size_t{0} / 2 + 1, 4, 0, 0);
+  rn::layer_norm(heads, rn::none, rn::none, heads);
   // Shapes are asked for all the same.
   expect_error(
       {"y"}, [](arguments& a) { a.x.count = a.residual.count = a.z.count = 0; },
