@@ -229,6 +229,7 @@ struct to {
   }
 };
 
+/// The same through the cache alone.
 template <class S>
 struct to_cached {
   using stored = S;
@@ -282,7 +283,7 @@ struct output {
   }
 };
 
-/// The same through the cache, whatever its size.
+/// Rows that are written through the cache alone: half the code of the above.
 template <class Y>
 struct output_through_cache {
   Y y;
@@ -290,6 +291,7 @@ struct output_through_cache {
     return to_cached<typename Y::value_type>{row(y, i)};
   }
 };
+
 /// The end of a kernel's rows: other threads see y before what comes later.
 template <class Y>
 ROWNORM_INLINE void end_rows(const Y&) {}
