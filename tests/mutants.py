@@ -145,7 +145,8 @@ MUTANTS = [
     # The range.
     ("float fallback dropped", KERNEL,
      "may_leave ? usable<T>(found.squares, eps) :", "may_leave ? true :", "test_range"),
-    ("tiny rows taken for zeros", KERNEL, "std::numeric_limits<T>::denorm_min());", "T(1e-30));", "test_range"),
+    ("tiny rows taken for zeros", KERNEL, "std::numeric_limits<T>::denorm_min());", "T(1e-30));",
+     "test_range"),
     ("zeros times an infinite factor", KERNEL, "factor = may_leave ? 0 : r;", "factor = r;",
      "test_extremes"),
     ("small squares taken as they are", KERNEL,
@@ -213,7 +214,8 @@ MUTANTS = [
      "check.apart(a.y, a.residual, a.gamma, a.beta);",
      "check.apart(a.y, a.residual, a.beta);", "test_check"),
     ("two strides over one memory let through", CHECK,
-     "if (a.blocks > 1 && b.blocks > 1 && a.stride_bytes() != b.stride_bytes()) return true;", "", "test_check"),
+     "if (a.blocks > 1 && b.blocks > 1 && a.stride_bytes() != b.stride_bytes()) return true;", "",
+     "test_check"),
     ("checks left out of partial_rms_norm", RMS,
      ".statistic_length(k,", ".statistic_length(1,", "test_check"),
 ]

@@ -243,8 +243,8 @@ inline void check_forward_fully(const char* function, const forward_arguments& a
 }
 
 /// A look that costs less than the checks: what passes it passes them all, what does not may still.
-/// Inlined, so that nothing is asked of what is absent; of small numbers, which no product of takes
-/// out of range, and of rows that hold something.
+/// It passes rows that hold something, and sizes so small that no product of them wraps around.
+/// Inlined, so that nothing is asked of what is absent.
 ROWNORM_INLINE bool plainly_right(const forward_arguments& a, epsilon eps, double scale) {
   const auto there = [](const argument& m) ROWNORM_LAMBDA {
     return m.as_its_type() && m.data != nullptr && m.stride >= m.width;

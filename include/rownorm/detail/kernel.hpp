@@ -229,17 +229,6 @@ struct to {
   }
 };
 
-/// The same through the cache alone.
-template <class S>
-struct to_cached {
-  using stored = S;
-  S* data;
-  template <class T, class Order, class Count>
-  ROWNORM_INLINE void put(place<T, Order, Count> at, pack<T> v) const {
-    store(at, data, v);
-  }
-};
-
 /// A row that is added to.
 template <class S>
 struct to_sum {
@@ -280,15 +269,6 @@ struct output {
   ROWNORM_INLINE auto at_row(std::size_t i) const {
     auto* const p = row(y, i);
     return to<typename Y::value_type>{p, streaming && starts_register(p)};
-  }
-};
-
-/// Rows that are written through the cache alone: half the code of the above.
-template <class Y>
-struct output_through_cache {
-  Y y;
-  ROWNORM_INLINE auto at_row(std::size_t i) const {
-    return to_cached<typename Y::value_type>{row(y, i)};
   }
 };
 
@@ -415,10 +395,6 @@ ROWNORM_INLINE any_to of_any(const to<S>& y) {
   return {kind_of<S>, y.data};
 }
 template <class S>
-ROWNORM_INLINE any_to of_any(const to_cached<S>& y) {
-  return {kind_of<S>, y.data};
-}
-template <class S>
 ROWNORM_INLINE any_to of_any(const to_sum<S>& y) {
   return {kind_of<S>, y.data, true};
 }
@@ -527,7 +503,7 @@ ROWNORM_INLINE void apply(std::size_t n, const Source& x, const Gamma& gamma, co
 /// Rows in two halves: found = first(i), then second(i, found, r, ahead), the first half of row
 /// i + ahead being the next. Between them factors(r, m) makes the r of m rows from spread(found).
 /// Short rows go in blocks: the quotients and the roots of a block are taken side by side in a
-/// register, and while one sum ends the next begins (64x128 floats: 0.65 of the time of a row
+/// register, and while one sum ends the next begins (64x128 floats: 0.68 of the time of a row
 /// after the other).
 template <class First, class Spread, class Factors, class Second>
 ROWNORM_INLINE void in_two_halves(std::size_t begin, std::size_t end, std::size_t row_bytes,
@@ -557,13 +533,13 @@ inline constexpr bool may_be_heads<float, input<X>, output<Y>, parameter<S>...> 
     (parameter<S>::present && ...);
 
 /// rows(n, y), n being a constant where `Heads` and it is a usual length of them: such rows need no
-/// loop then and no look for an end. Each length takes a sixth of a second to compile, so other
+/// loop then and no look for an end. Each length takes a quarter of a second to compile, so other
 /// calls have none, nor do rows past the cache.
 template <bool Heads, class Y, class Rows>
 ROWNORM_INLINE void with_length(std::size_t n, const Y& y, const Rows& rows) {
   if constexpr (Heads) {
     if (!y.streaming) {
-      const output_through_cache<decltype(y.y)> to{y.y};
+      const Y to(y.y, false);  // a constant too
       if (n == 64) return rows(64, to);
       if (n == 128) return rows(128, to);
       if (n == 256) return rows(256, to);
