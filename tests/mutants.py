@@ -201,6 +201,8 @@ MUTANTS = [
      "    if (false)\n      miss(\"%s has", "test_check"),
     ("the shape of y not checked", CHECK, "  check.matrix(a.y, a.x);\n", "", "test_check"),
     ("stride not checked", CHECK, "if (a.stride < a.width)", "if (false)", "test_check"),
+    ("a row larger than memory let through", CHECK,
+     "if (a.blocks != 0 && a.width_bytes() ==", "if (false && a.width_bytes() ==", "test_check"),
     ("null not checked", CHECK, "if (a.data == nullptr && !a.empty())", "if (false)", "test_check"),
     ("gamma's length not looked at", CHECK, "one_row(a.gamma, a.x.length) &&", "", "test_check"),
     ("y's place not looked at", CHECK, "apart(a.y, a.x)) &&", "true) &&", "test_check"),

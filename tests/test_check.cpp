@@ -452,6 +452,20 @@ TEST(Check, ProductsDoNotWrapAround) {
   }
 }
 
+TEST(Check, ARowThatMemoryCannotHold) {
+  if constexpr (sizeof(std::size_t) == 8) {
+    double number = 0;
+    const std::size_t many = std::size_t{1} << 60;
+    EXPECT_EQ(test::error_of([&] {
+                rn::rms_norm(rn::rows<double>(nullptr, many, 0), rn::none,
+                             rn::rows<double>(nullptr, many, 0), 1e-6,
+                             rn::rows<double>(&number, 1, many));
+              }),
+              "rms_norm: the rows of rstd have 1152921504606846976 numbers, more than memory can "
+              "hold");
+  }
+}
+
 TEST(Check, InPlaceIsForOneTypeOnly) {
   float memory[8] = {};
   EXPECT_THROW(rn::rms_norm(rn::rows<float>(memory, 1, 4), rn::none,

@@ -73,6 +73,8 @@ class checks {
     if (a.stride < a.width)
       miss("%s has a stride of %zu number%s, its rows take %zu", a.name, a.stride, s(a.stride),
            a.width);
+    if (a.blocks != 0 && a.width_bytes() == static_cast<std::size_t>(PTRDIFF_MAX))
+      miss("the rows of %s have %zu numbers, more than memory can hold", a.name, a.length);
     if (a.blocks > 1 && a.stride != 0 &&
         a.blocks > static_cast<std::size_t>(PTRDIFF_MAX - 1) / a.stride_bytes())
       miss("%s has %zu row%s and a stride of %zu bytes, more than memory can hold", a.name,
