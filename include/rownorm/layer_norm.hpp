@@ -61,8 +61,8 @@ ROWNORM_INLINE void checked_layer_norm_given(const Where& where, const X& x, con
 ///   rstd 0). Allocates nothing.
 template <class T = detail::deduced, class X, class Gamma, class Beta, class Y,
           class Mean = const none_t&, class Rstd = const none_t&>
-void layer_norm(const X& x, const Gamma& gamma, const Beta& beta, Y&& y, epsilon eps = 1e-5,
-                Mean&& mean = none, Rstd&& rstd = none) {
+ROWNORM_FLAT void layer_norm(const X& x, const Gamma& gamma, const Beta& beta, Y&& y,
+                             epsilon eps = 1e-5, Mean&& mean = none, Rstd&& rstd = none) {
   detail::checked_layer_norm<T>(
       detail::here{}, "layer_norm", detail::to_input(x), none, detail::to_parameter(gamma),
       detail::to_parameter(beta), detail::to_result(std::forward<Y>(y)), eps,
@@ -73,8 +73,8 @@ void layer_norm(const X& x, const Gamma& gamma, const Beta& beta, Y&& y, epsilon
 /// given, as one call keeps them for another: saved(mean, rstd). The rest as for layer_norm.
 template <class T = detail::deduced, class X, class Gamma, class Beta, class Y, class Mean,
           class Rstd>
-void layer_norm(const X& x, const Gamma& gamma, const Beta& beta, Y&& y,
-                const saved<Mean, Rstd>& statistics) {
+ROWNORM_FLAT void layer_norm(const X& x, const Gamma& gamma, const Beta& beta, Y&& y,
+                             const saved<Mean, Rstd>& statistics) {
   static_assert(!std::is_same_v<Mean, none_t>, "rownorm: layer_norm needs saved(mean, rstd)");
   detail::checked_layer_norm_given<T>(
       detail::here{}, detail::to_input(x), detail::to_parameter(gamma), detail::to_parameter(beta),
@@ -86,8 +86,9 @@ void layer_norm(const X& x, const Gamma& gamma, const Beta& beta, Y&& y,
 /// x. The rest as for layer_norm.
 template <class T = detail::deduced, class X, class Residual, class Gamma, class Beta, class Y,
           class Mean = const none_t&, class Rstd = const none_t&>
-void add_layer_norm(const X& x, Residual&& residual, const Gamma& gamma, const Beta& beta, Y&& y,
-                    epsilon eps = 1e-5, Mean&& mean = none, Rstd&& rstd = none) {
+ROWNORM_FLAT void add_layer_norm(const X& x, Residual&& residual, const Gamma& gamma,
+                                 const Beta& beta, Y&& y, epsilon eps = 1e-5, Mean&& mean = none,
+                                 Rstd&& rstd = none) {
   detail::checked_layer_norm<T>(
       detail::here{}, "add_layer_norm", detail::to_input(x),
       detail::to_output(std::forward<Residual>(residual)), detail::to_parameter(gamma),
@@ -126,8 +127,9 @@ ROWNORM_INLINE void checked_layer_norm_backward(const Where& where, const char* 
 /// - Shapes, aliasing, sums, scratch and errors as for rms_norm_backward.
 template <class T = detail::deduced, class DY, class X, class Gamma, class DX, class DGamma,
           class DBeta, class Statistics = epsilon, detail::if_statistics<Statistics> = 0>
-void layer_norm_backward(const DY& dy, const X& x, const Gamma& gamma, DX&& dx, DGamma&& dgamma,
-                         DBeta&& dbeta, const Statistics& statistics = 1e-5) {
+ROWNORM_FLAT void layer_norm_backward(const DY& dy, const X& x, const Gamma& gamma, DX&& dx,
+                                      DGamma&& dgamma, DBeta&& dbeta,
+                                      const Statistics& statistics = 1e-5) {
   const auto to = detail::to_output(std::forward<DX>(dx));
   detail::checked_layer_norm_backward<T, detail::output<detail::bare<decltype(to)>>>(
       detail::here{}, "layer_norm_backward", "x", "dx", detail::to_input(dy), detail::to_input(x),
@@ -139,8 +141,9 @@ void layer_norm_backward(const DY& dy, const X& x, const Gamma& gamma, DX&& dx, 
 /// add; see add_rms_norm_backward. The rest as for layer_norm_backward.
 template <class T = detail::deduced, class DY, class H, class Gamma, class DH, class DGamma,
           class DBeta, class Statistics = epsilon, detail::if_statistics<Statistics> = 0>
-void add_layer_norm_backward(const DY& dy, const H& h, const Gamma& gamma, DH&& dh, DGamma&& dgamma,
-                             DBeta&& dbeta, const Statistics& statistics = 1e-5) {
+ROWNORM_FLAT void add_layer_norm_backward(const DY& dy, const H& h, const Gamma& gamma, DH&& dh,
+                                          DGamma&& dgamma, DBeta&& dbeta,
+                                          const Statistics& statistics = 1e-5) {
   const auto to = detail::to_output(std::forward<DH>(dh));
   detail::checked_layer_norm_backward<T, detail::output_sum<detail::bare<decltype(to)>>>(
       detail::here{}, "add_layer_norm_backward", "h", "dh", detail::to_input(dy),

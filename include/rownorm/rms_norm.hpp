@@ -63,7 +63,8 @@ ROWNORM_INLINE void checked_rms_norm_given(const Where& where, const X& x, const
 /// - Throws std::invalid_argument where shapes, strides, eps or overlaps are wrong, before anything
 ///   is written. The paper: arXiv:1910.07467.
 template <class T = detail::deduced, class X, class Gamma, class Y, class Rstd = const none_t&>
-void rms_norm(const X& x, const Gamma& gamma, Y&& y, epsilon eps = 1e-6, Rstd&& rstd = none) {
+ROWNORM_FLAT void rms_norm(const X& x, const Gamma& gamma, Y&& y, epsilon eps = 1e-6,
+                           Rstd&& rstd = none) {
   detail::checked_rms_norm<T>(detail::here{}, "rms_norm", detail::to_input(x), none,
                               detail::whole_row, detail::to_parameter(gamma),
                               detail::to_result(std::forward<Y>(y)), eps,
@@ -73,7 +74,8 @@ void rms_norm(const X& x, const Gamma& gamma, Y&& y, epsilon eps = 1e-6, Rstd&& 
 /// \f$y = \gamma x r\f$ with the 1/rms r of each row given, as one call keeps it for another:
 /// saved(rstd). The rest as for rms_norm.
 template <class T = detail::deduced, class X, class Gamma, class Y, class Rstd>
-void rms_norm(const X& x, const Gamma& gamma, Y&& y, const saved<none_t, Rstd>& statistics) {
+ROWNORM_FLAT void rms_norm(const X& x, const Gamma& gamma, Y&& y,
+                           const saved<none_t, Rstd>& statistics) {
   detail::checked_rms_norm_given<T>(
       detail::here{}, detail::to_input(x), detail::to_parameter(gamma),
       detail::to_result(std::forward<Y>(y)), detail::to_statistics(statistics));
@@ -83,8 +85,8 @@ void rms_norm(const X& x, const Gamma& gamma, Y&& y, const saved<none_t, Rstd>& 
 /// \f$y = \gamma x / \sqrt{\frac{1}{k} \sum_{i < k} x_i^2 + \epsilon}\f$ over all of the row
 /// (pRMSNorm, section 4 of the same paper). The rest as for rms_norm.
 template <class T = detail::deduced, class X, class Gamma, class Y, class Rstd = const none_t&>
-void partial_rms_norm(const X& x, std::size_t k, const Gamma& gamma, Y&& y, epsilon eps = 1e-6,
-                      Rstd&& rstd = none) {
+ROWNORM_FLAT void partial_rms_norm(const X& x, std::size_t k, const Gamma& gamma, Y&& y,
+                                   epsilon eps = 1e-6, Rstd&& rstd = none) {
   detail::checked_rms_norm<T>(detail::here{}, "partial_rms_norm", detail::to_input(x), none,
                               k == detail::whole_row ? k - 1 : k, detail::to_parameter(gamma),
                               detail::to_result(std::forward<Y>(y)), eps,
@@ -96,8 +98,8 @@ void partial_rms_norm(const X& x, std::size_t k, const Gamma& gamma, Y&& y, epsi
 /// of the two calls. x and residual lie apart; y may be x. The rest as for rms_norm.
 template <class T = detail::deduced, class X, class Residual, class Gamma, class Y,
           class Rstd = const none_t&>
-void add_rms_norm(const X& x, Residual&& residual, const Gamma& gamma, Y&& y, epsilon eps = 1e-6,
-                  Rstd&& rstd = none) {
+ROWNORM_FLAT void add_rms_norm(const X& x, Residual&& residual, const Gamma& gamma, Y&& y,
+                               epsilon eps = 1e-6, Rstd&& rstd = none) {
   detail::checked_rms_norm<T>(detail::here{}, "add_rms_norm", detail::to_input(x),
                               detail::to_output(std::forward<Residual>(residual)),
                               detail::whole_row, detail::to_parameter(gamma),
@@ -138,8 +140,8 @@ ROWNORM_INLINE void checked_gated_rms_norm(const Where& where, const X& x, const
 ///   where x times its gate must be finite in T.
 /// - x, z, y: matrices of one shape; y may be x or z. The rest as for rms_norm.
 template <class T = detail::deduced, class X, class Z, class Gamma, class Y>
-void gated_rms_norm(const X& x, const Z& z, const Gamma& gamma, Y&& y, epsilon eps = 1e-6,
-                    gate_order order = gate_first) {
+ROWNORM_FLAT void gated_rms_norm(const X& x, const Z& z, const Gamma& gamma, Y&& y,
+                                 epsilon eps = 1e-6, gate_order order = gate_first) {
   detail::checked_gated_rms_norm<T>(detail::here{}, detail::to_input(x), detail::to_input(z),
                                     detail::to_parameter(gamma),
                                     detail::to_output(std::forward<Y>(y)), eps, order);
@@ -178,8 +180,8 @@ ROWNORM_INLINE void checked_rms_norm_backward(const Where& where, const char* fu
 ///   rms_norm.
 template <class T = detail::deduced, class DY, class X, class Gamma, class DX, class DGamma,
           class Statistics = epsilon, detail::if_statistics<Statistics> = 0>
-void rms_norm_backward(const DY& dy, const X& x, const Gamma& gamma, DX&& dx, DGamma&& dgamma,
-                       const Statistics& statistics = 1e-6) {
+ROWNORM_FLAT void rms_norm_backward(const DY& dy, const X& x, const Gamma& gamma, DX&& dx,
+                                    DGamma&& dgamma, const Statistics& statistics = 1e-6) {
   const auto to = detail::to_output(std::forward<DX>(dx));
   detail::checked_rms_norm_backward<T, detail::output<detail::bare<decltype(to)>>>(
       detail::here{}, "rms_norm_backward", "x", "dx", detail::to_input(dy), detail::to_input(x),
@@ -193,8 +195,8 @@ void rms_norm_backward(const DY& dy, const X& x, const Gamma& gamma, DX&& dx, DG
 /// rms_norm_backward.
 template <class T = detail::deduced, class DY, class H, class Gamma, class DH, class DGamma,
           class Statistics = epsilon, detail::if_statistics<Statistics> = 0>
-void add_rms_norm_backward(const DY& dy, const H& h, const Gamma& gamma, DH&& dh, DGamma&& dgamma,
-                           const Statistics& statistics = 1e-6) {
+ROWNORM_FLAT void add_rms_norm_backward(const DY& dy, const H& h, const Gamma& gamma, DH&& dh,
+                                        DGamma&& dgamma, const Statistics& statistics = 1e-6) {
   const auto to = detail::to_output(std::forward<DH>(dh));
   detail::checked_rms_norm_backward<T, detail::output_sum<detail::bare<decltype(to)>>>(
       detail::here{}, "add_rms_norm_backward", "h", "dh", detail::to_input(dy), detail::to_input(h),

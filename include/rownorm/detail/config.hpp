@@ -29,14 +29,24 @@
 #endif
 
 #if defined(__GNUC__) || defined(__clang__)
+#if defined(__clang__) || !defined(__OPTIMIZE__)
 #define ROWNORM_INLINE __attribute__((always_inline)) inline
 #define ROWNORM_LAMBDA __attribute__((always_inline))
+#define ROWNORM_FLAT
+#else
+// g++ optimizes what is inlined always anew in each function that it goes into, a dozen deep here.
+// A flat function takes in all that it calls at once.
+#define ROWNORM_INLINE inline
+#define ROWNORM_LAMBDA
+#define ROWNORM_FLAT __attribute__((flatten))
+#endif
 #define ROWNORM_APART __attribute__((noinline))
 #define ROWNORM_COLD __attribute__((noinline, cold))
 #define ROWNORM_LIKELY(condition) __builtin_expect(static_cast<bool>(condition), 1)
 #else
 #define ROWNORM_INLINE inline
 #define ROWNORM_LAMBDA
+#define ROWNORM_FLAT
 #define ROWNORM_APART
 #define ROWNORM_COLD
 #define ROWNORM_LIKELY(condition) (condition)

@@ -186,7 +186,7 @@ ROWNORM_INLINE bool holds_zeros(std::size_t, const Source&) {
   return false;
 }
 template <class T, class S>
-ROWNORM_COLD bool holds_zeros(std::size_t n, const from<S>& x) {
+ROWNORM_FLAT ROWNORM_COLD bool holds_zeros(std::size_t n, const from<S>& x) {
   // A sum, which a NaN behind the first k of a row spoils: a maximum may pass over it, and over
   // what it met before.
   pack<T> s = splat(T(0));
@@ -580,7 +580,8 @@ ROWNORM_INLINE double reciprocal_rms(double squares, double length, epsilon eps)
 /// The same of m rows, none of them zeros at eps = 0. Out of line, here and below: with an eps
 /// known at run time alone its numbers took registers from the sum, which g++ 12 then kept in
 /// memory (one row of 1024 floats: 1.25 of the time).
-ROWNORM_APART inline void reciprocals_of_rms(double* r, std::size_t m, double length, epsilon eps) {
+ROWNORM_FLAT ROWNORM_APART inline void reciprocals_of_rms(double* r, std::size_t m, double length,
+                                                          epsilon eps) {
   if (eps.outside || eps.value > 0x1p900)
     for (std::size_t i = 0; i < m; ++i) r[i] = reciprocal_root(r[i] / length, eps);
   else
@@ -590,7 +591,8 @@ ROWNORM_APART inline void reciprocals_of_rms(double* r, std::size_t m, double le
     });
 }
 /// 1 / sqrt(variance + eps) of m rows.
-ROWNORM_APART inline void reciprocals_of_deviation(double* r, std::size_t m, epsilon eps) {
+ROWNORM_FLAT ROWNORM_APART inline void reciprocals_of_deviation(double* r, std::size_t m,
+                                                                epsilon eps) {
   if (eps.outside)
     for (std::size_t i = 0; i < m; ++i) r[i] = reciprocal_root(r[i], eps);
   else
@@ -632,9 +634,14 @@ ROWNORM_INLINE double sum_of_squares(std::size_t n, const Source& x) {
   return t.of[0];
 }
 
+/// The same of a row that is done again.
+ROWNORM_FLAT ROWNORM_COLD inline double squares_again(std::size_t n, any_row x) {
+  return sum_of_squares<double>(n, x);
+}
+
 /// The same, and the largest of |x * gamma| beside it.
 template <class T, class X, class Source, class Gamma>
-ROWNORM_APART totals<2> squares_and_peak(std::size_t n, Source x, Gamma gamma) {
+ROWNORM_FLAT ROWNORM_APART totals<2> squares_and_peak(std::size_t n, Source x, Gamma gamma) {
   using order = order_for<T, typename Source::stored, typename Gamma::stored>;
   return sum<T, order, 2, 1>(n, [&](auto at, pack<T>& s, pack<T>& m) ROWNORM_LAMBDA {
     const pack<T> v = x(at);
@@ -696,13 +703,13 @@ ROWNORM_INLINE squares_and_largest rms_norm_first(std::size_t n, std::size_t k, 
 /// A row whose sum of squares left the range of T: in double, or as scaled doubles. `squares`: that
 /// sum, where T is double.
 template <class T, class Y>
-ROWNORM_COLD double rms_norm_row_again(std::size_t n, std::size_t k, any_row x,
-                                       const any_parameter& gamma, const Y& y, epsilon eps,
-                                       double squares) {
-  if (std::is_same_v<T, float>) squares = sum_of_squares<double>(k, x);
+ROWNORM_FLAT ROWNORM_COLD double rms_norm_row_again(std::size_t n, std::size_t k, any_row x,
+                                                    const any_parameter& gamma, const Y& y,
+                                                    epsilon eps, double squares) {
+  if (std::is_same_v<T, float>) squares = squares_again(k, x);
   if (x.may_leave_range() && !usable<double>(squares, eps)) {
     x.scale = scale_for(squares, 0, eps);
-    squares = sum_of_squares<double>(k, x);
+    squares = squares_again(k, x);
   }
   const double r = reciprocal_rms(squares, static_cast<double>(k), scaled(eps, x.scale));
   apply_scale<double>(n, x, r, gamma, y);
@@ -731,8 +738,8 @@ ROWNORM_INLINE double rms_norm_second(std::size_t n, std::size_t k, const Source
 
 /// Rows `begin` to `end` of a matrix whose rows have n numbers.
 template <class T, class X, class Gamma, class Y, class R>
-ROWNORM_INLINE void rms_norm(std::size_t begin, std::size_t end, std::size_t n, std::size_t k,
-                             const X& x, const Gamma& gamma, const Y& y, epsilon eps, R rstd) {
+ROWNORM_FLAT inline void rms_norm(std::size_t begin, std::size_t end, std::size_t n, std::size_t k,
+                                  const X& x, const Gamma& gamma, const Y& y, epsilon eps, R rstd) {
   if (n == 0) return;
   using stored = typename decltype(x.second(0))::stored;
   constexpr bool constants = may_be_heads<T, X, Y, Gamma> && std::is_same_v<R, column<none_t>>;
@@ -770,7 +777,7 @@ struct moments {
 
 /// Sums of x - shift and of its squares.
 template <class T, class Source>
-ROWNORM_APART totals<2> sums_around(T shift, std::size_t n, Source x) {
+ROWNORM_FLAT ROWNORM_APART totals<2> sums_around(T shift, std::size_t n, Source x) {
   using order = order_for<T, typename Source::stored>;
   const pack<T> c = splat(shift);
   return sum<T, order, 2>(n, [&](auto at, pack<T>& s, pack<T>& q) ROWNORM_LAMBDA {
@@ -868,10 +875,10 @@ struct mean_and_rstd {
 /// A row whose sums left the range of T: in double, or as scaled doubles. `m`: its moments, where T
 /// is double.
 template <class T, class Y>
-ROWNORM_COLD mean_and_rstd layer_norm_row_again(std::size_t n, any_row x,
-                                                const any_parameter& gamma,
-                                                const any_parameter& beta, const Y& y, epsilon eps,
-                                                const moments<T>& of_x) {
+ROWNORM_FLAT ROWNORM_COLD mean_and_rstd layer_norm_row_again(std::size_t n, any_row x,
+                                                             const any_parameter& gamma,
+                                                             const any_parameter& beta, const Y& y,
+                                                             epsilon eps, const moments<T>& of_x) {
   moments<double> m{static_cast<double>(of_x.mean), of_x.rest, of_x.variance};
   if (std::is_same_v<T, float>) m = find_moments<double>(n, x, x);
   if (x.may_leave_range() && !usable(m, eps)) {
@@ -904,9 +911,9 @@ ROWNORM_INLINE mean_and_rstd layer_norm_second(std::size_t n, const Source& x, c
 
 /// Rows `begin` to `end` of a matrix whose rows have n numbers.
 template <class T, class X, class Gamma, class Beta, class Y, class M, class R>
-ROWNORM_INLINE void layer_norm(std::size_t begin, std::size_t end, std::size_t n, const X& x,
-                               const Gamma& gamma, const Beta& beta, const Y& y, epsilon eps,
-                               M mean, R rstd) {
+ROWNORM_FLAT inline void layer_norm(std::size_t begin, std::size_t end, std::size_t n, const X& x,
+                                    const Gamma& gamma, const Beta& beta, const Y& y, epsilon eps,
+                                    M mean, R rstd) {
   if (n == 0) return;
   constexpr bool constants = may_be_heads<T, X, Y, Gamma, Beta> &&
                              std::is_same_v<M, column<none_t>> && std::is_same_v<R, column<none_t>>;
@@ -967,14 +974,16 @@ ROWNORM_INLINE bool holds(const row_statistics& s) {
 }
 
 template <class Y>
-ROWNORM_COLD void rms_norm_given_again(std::size_t n, const any_row& x, const any_parameter& gamma,
-                                       const Y& y, const row_statistics& s) {
+ROWNORM_FLAT ROWNORM_COLD void rms_norm_given_again(std::size_t n, const any_row& x,
+                                                    const any_parameter& gamma, const Y& y,
+                                                    const row_statistics& s) {
   apply_scale<double>(n, x, s.r, gamma, y);
 }
 template <class Y>
-ROWNORM_COLD void layer_norm_given_again(std::size_t n, const any_row& x,
-                                         const any_parameter& gamma, const any_parameter& beta,
-                                         const Y& y, const row_statistics& s) {
+ROWNORM_FLAT ROWNORM_COLD void layer_norm_given_again(std::size_t n, const any_row& x,
+                                                      const any_parameter& gamma,
+                                                      const any_parameter& beta, const Y& y,
+                                                      const row_statistics& s) {
   apply_centred<double>(n, x, moments<double>{s.mean, 0, 0}, s.r, gamma, beta, y);
 }
 
@@ -997,17 +1006,18 @@ ROWNORM_INLINE void layer_norm_given(std::size_t n, const Source& x, const Gamma
 
 /// The rows of rms_norm and layer_norm with `from_saved` in place of eps.
 template <class T, class X, class Gamma, class Y, class M, class S>
-ROWNORM_INLINE void rms_norm(std::size_t begin, std::size_t end, std::size_t n, std::size_t,
-                             const X& x, const Gamma& gamma, const Y& y,
-                             const from_saved<M, S>& statistics, column<none_t>) {
+ROWNORM_FLAT inline void rms_norm(std::size_t begin, std::size_t end, std::size_t n, std::size_t,
+                                  const X& x, const Gamma& gamma, const Y& y,
+                                  const from_saved<M, S>& statistics, column<none_t>) {
   for (std::size_t i = begin; i < end; ++i)
     rms_norm_given<T>(n, x.second(i), gamma.at_row(i), y.at_row(i), statistics.at_row(i));
   end_rows(y);
 }
 template <class T, class X, class Gamma, class Beta, class Y, class M, class S>
-ROWNORM_INLINE void layer_norm(std::size_t begin, std::size_t end, std::size_t n, const X& x,
-                               const Gamma& gamma, const Beta& beta, const Y& y,
-                               const from_saved<M, S>& statistics, column<none_t>, column<none_t>) {
+ROWNORM_FLAT inline void layer_norm(std::size_t begin, std::size_t end, std::size_t n, const X& x,
+                                    const Gamma& gamma, const Beta& beta, const Y& y,
+                                    const from_saved<M, S>& statistics, column<none_t>,
+                                    column<none_t>) {
   for (std::size_t i = begin; i < end; ++i)
     layer_norm_given<T>(n, x.second(i), gamma.at_row(i), beta.at_row(i), y.at_row(i),
                         statistics.at_row(i));
@@ -1045,7 +1055,7 @@ struct row_sums {
   ROWNORM_INLINE void add(place<A, in_order, Count> at, pack<A> x) const {
     store(at, partial, load(at, partial) + x);
   }
-  void end_block() const {
+  ROWNORM_FLAT void end_block() const {
     each<double, in_order>(length * heads, [&](auto at) ROWNORM_LAMBDA {
       store(at, total, load(at, total) + load(at, partial));
       store(at, partial, splat(0.0));
@@ -1085,7 +1095,7 @@ ROWNORM_INLINE any_sums of_any(const row_sums<none_t>&) {
 
 /// d += total, for a gradient that lies in rows `stride` numbers apart.
 template <class T, class S>
-void add_total(const row_sums<T>& sums, S* d, std::size_t stride) {
+ROWNORM_FLAT void add_total(const row_sums<T>& sums, S* d, std::size_t stride) {
   for (std::size_t h = 0; h < sums.heads; ++h) {
     S* const to = d + h * stride;
     const double* const total = sums.total + h * sums.length;
@@ -1168,7 +1178,7 @@ ROWNORM_INLINE void apply_gradient(std::size_t n, const DY& dy, const Source& x,
 
 /// The sums of x^2 and of g * x.
 template <class T, class DY, class Source, class Gamma>
-ROWNORM_APART totals<2> gradient_sums(std::size_t n, DY dy, Source x, Gamma gamma) {
+ROWNORM_FLAT ROWNORM_APART totals<2> gradient_sums(std::size_t n, DY dy, Source x, Gamma gamma) {
   using order = order_for<T, typename DY::stored, typename Source::stored, typename Gamma::stored>;
   return sum<T, order, 2>(n, [&](auto at, pack<T>& s, pack<T>& c) ROWNORM_LAMBDA {
     const pack<T> v = x(at);
@@ -1184,10 +1194,11 @@ ROWNORM_INLINE double slope_of_rms(double gx, double r, double square, double le
 /// A row whose sums left the range of T: in double, or with x as scaled doubles. `squares`: that of
 /// x, where T is double.
 template <class T>
-ROWNORM_COLD void rms_norm_backward_row_again(std::size_t n, const any_row& dy, any_row x,
-                                              const any_parameter& gamma, const any_to& dx,
-                                              const any_sums& dgamma, const row_statistics& known,
-                                              double squares) {
+ROWNORM_FLAT ROWNORM_COLD void rms_norm_backward_row_again(std::size_t n, const any_row& dy,
+                                                           any_row x, const any_parameter& gamma,
+                                                           const any_to& dx, const any_sums& dgamma,
+                                                           const row_statistics& known,
+                                                           double squares) {
   totals<2> t{{squares, 0}};
   if (std::is_same_v<T, float>) t = gradient_sums<double>(n, dy, x, gamma);
   if (x.may_leave_range() && !usable<double>(t.of[0], known.eps)) {
@@ -1237,9 +1248,9 @@ ROWNORM_INLINE void in_blocks_of_rows(std::size_t begin, std::size_t end, Row ro
 
 /// Rows `begin` to `end` of matrices whose rows have n numbers.
 template <class T, class DY, class X, class Gamma, class DX, class G, class Statistics>
-void rms_norm_backward(std::size_t begin, std::size_t end, std::size_t n, const DY& dy, const X& x,
-                       const Gamma& gamma, const DX& dx, const G& dgamma,
-                       const Statistics& statistics) {
+ROWNORM_FLAT void rms_norm_backward(std::size_t begin, std::size_t end, std::size_t n, const DY& dy,
+                                    const X& x, const Gamma& gamma, const DX& dx, const G& dgamma,
+                                    const Statistics& statistics) {
   if (n == 0) return;
   in_blocks_of_rows(
       begin, end,
@@ -1253,7 +1264,8 @@ void rms_norm_backward(std::size_t begin, std::size_t end, std::size_t n, const 
 
 /// The sums of d = x - shift, d^2, g and g * d.
 template <class T, class DY, class Source, class Gamma>
-ROWNORM_APART totals<4> gradient_sums_around(T shift, std::size_t n, DY dy, Source x, Gamma gamma) {
+ROWNORM_FLAT ROWNORM_APART totals<4> gradient_sums_around(T shift, std::size_t n, DY dy, Source x,
+                                                          Gamma gamma) {
   using order = order_for<T, typename DY::stored, typename Source::stored, typename Gamma::stored>;
   const pack<T> c = splat(shift);
   return sum<T, order, 4>(
@@ -1299,11 +1311,10 @@ ROWNORM_INLINE void apply_layer_norm_gradient(std::size_t n, const DY& dy, const
 /// A row whose sums left the range of T: in double, or with x as scaled doubles. `of_x`: its
 /// moments, where T is double.
 template <class T>
-ROWNORM_COLD void layer_norm_backward_row_again(std::size_t n, const any_row& dy, any_row x,
-                                                const any_parameter& gamma, const any_to& dx,
-                                                const any_sums& dgamma, const any_sums& dbeta,
-                                                const row_statistics& known,
-                                                const moments<T>& of_x) {
+ROWNORM_FLAT ROWNORM_COLD void layer_norm_backward_row_again(
+    std::size_t n, const any_row& dy, any_row x, const any_parameter& gamma, const any_to& dx,
+    const any_sums& dgamma, const any_sums& dbeta, const row_statistics& known,
+    const moments<T>& of_x) {
   around<double, 4> a{};
   moments<double> m{static_cast<double>(of_x.mean), of_x.rest, of_x.variance};
   const auto sum = [&] {
@@ -1337,9 +1348,10 @@ ROWNORM_INLINE void layer_norm_backward_row(std::size_t n, const DY& dy, const S
 
 /// Rows `begin` to `end` of matrices whose rows have n numbers.
 template <class T, class DY, class X, class Gamma, class DX, class G, class B, class Statistics>
-void layer_norm_backward(std::size_t begin, std::size_t end, std::size_t n, const DY& dy,
-                         const X& x, const Gamma& gamma, const DX& dx, const G& dgamma,
-                         const B& dbeta, const Statistics& statistics) {
+ROWNORM_FLAT void layer_norm_backward(std::size_t begin, std::size_t end, std::size_t n,
+                                      const DY& dy, const X& x, const Gamma& gamma, const DX& dx,
+                                      const G& dgamma, const B& dbeta,
+                                      const Statistics& statistics) {
   if (n == 0) return;
   in_blocks_of_rows(
       begin, end,

@@ -134,12 +134,13 @@ layer_gradient_shard<T> together(const layer_gradient_shard<T>& a,
 // ---------------------------------------------------------------------------------------------
 
 template <class T, class First, class Second>
-squares_shard<T> squares_of(std::size_t n, const First& first, const Second& x, epsilon eps) {
+ROWNORM_FLAT squares_shard<T> squares_of(std::size_t n, const First& first, const Second& x,
+                                         epsilon eps) {
   const double s = sum_of_squares<T>(n, first);
   if constexpr (may_leave_range<T, typename Second::stored>)
     if (!ROWNORM_LIKELY(usable<T>(s, eps))) {
       const double scale = std::is_same_v<T, float> ? 1 : scale_for(s, 0, eps);
-      return squares_shard<T>(sum_of_squares<double>(n, of_any(x, scale)), scale);
+      return squares_shard<T>(squares_again(n, of_any(x, scale)), scale);
     }
   return squares_shard<T>(s);
 }
@@ -150,7 +151,8 @@ moments_shard<T> shard_of(std::size_t n, const moments<A>& m, double scale = 1) 
   return moments_shard<T>(count, static_cast<double>(m.mean), m.rest, m.variance * count, scale);
 }
 template <class T, class First, class Second>
-moments_shard<T> moments_of(std::size_t n, const First& first, const Second& x, epsilon eps) {
+ROWNORM_FLAT moments_shard<T> moments_of(std::size_t n, const First& first, const Second& x,
+                                         epsilon eps) {
   if (n == 0) return moments_shard<T>();
   const moments<T> m = find_moments<T>(n, first, x);
   if constexpr (may_leave_range<T, typename Second::stored>)
@@ -171,8 +173,10 @@ struct gradient_shard {
 };
 
 template <class T, class DY, class Source, class Gamma>
-gradient_shard<rms_gradient_shard<T>> rms_gradient_of(std::size_t n, const DY& dy, const Source& x,
-                                                      const Gamma& gamma, epsilon eps) {
+ROWNORM_FLAT gradient_shard<rms_gradient_shard<T>> rms_gradient_of(std::size_t n, const DY& dy,
+                                                                   const Source& x,
+                                                                   const Gamma& gamma,
+                                                                   epsilon eps) {
   const totals<2> t = gradient_sums<T>(n, dy, x, gamma);
   if constexpr (may_leave_range<T, typename Source::stored>)
     if (!ROWNORM_LIKELY(usable<T>(t.of[0], eps) && usable_gradient<T>(t.of[1]))) {
@@ -190,9 +194,10 @@ layer_gradient_shard<T> shard_of(std::size_t n, const around<A, 4>& a, double sc
   return {shard_of<T>(n, corrected(a), scale), g, fma(-a.delta, g, a.sums.of[3])};
 }
 template <class T, class DY, class Source, class Gamma>
-gradient_shard<layer_gradient_shard<T>> layer_gradient_of(std::size_t n, const DY& dy,
-                                                          const Source& x, const Gamma& gamma,
-                                                          epsilon eps) {
+ROWNORM_FLAT gradient_shard<layer_gradient_shard<T>> layer_gradient_of(std::size_t n, const DY& dy,
+                                                                       const Source& x,
+                                                                       const Gamma& gamma,
+                                                                       epsilon eps) {
   if (n == 0) return {};
   const row_statistics unknown{eps, false, 0, 0};
   const around<T, 4> a = gradient_sums_near_mean<T>(n, dy, x, gamma, 1, unknown);
@@ -244,8 +249,9 @@ moments<A> moments_from(const moments_shard<T>& all) {
 
 /// Gives back 1/rms.
 template <class T, class Source, class Gamma, class Y>
-double rms_norm_second_half(std::size_t n, double length, const squares_shard<T>& all,
-                            const Source& x, const Gamma& gamma, const Y& y, epsilon eps) {
+ROWNORM_FLAT double rms_norm_second_half(std::size_t n, double length, const squares_shard<T>& all,
+                                         const Source& x, const Gamma& gamma, const Y& y,
+                                         epsilon eps) {
   const double r = scaled_factor(all.scale, all.squares / length, eps);
   using X = typename Source::stored;
   apply_in_range<T>(
@@ -255,9 +261,9 @@ double rms_norm_second_half(std::size_t n, double length, const squares_shard<T>
 }
 
 template <class T, class Source, class Gamma, class Beta, class Y>
-mean_and_rstd layer_norm_second_half(std::size_t n, const moments_shard<T>& all, const Source& x,
-                                     const Gamma& gamma, const Beta& beta, const Y& y,
-                                     epsilon eps) {
+ROWNORM_FLAT mean_and_rstd layer_norm_second_half(std::size_t n, const moments_shard<T>& all,
+                                                  const Source& x, const Gamma& gamma,
+                                                  const Beta& beta, const Y& y, epsilon eps) {
   const moments<T> m = moments_from<T>(all);
   const double r = scaled_factor(all.scale, m.variance, eps);
   using X = typename Source::stored;
@@ -272,10 +278,11 @@ mean_and_rstd layer_norm_second_half(std::size_t n, const moments_shard<T>& all,
 }
 
 template <class T, class DY, class Source, class Gamma, class DX, class G>
-void rms_gradient_second_half(std::size_t n, double length,
-                              const gradient_shard<rms_gradient_shard<T>>& all, const DY& dy,
-                              const Source& x, const Gamma& gamma, const DX& dx, const G& dgamma,
-                              const row_statistics& known) {
+ROWNORM_FLAT void rms_gradient_second_half(std::size_t n, double length,
+                                           const gradient_shard<rms_gradient_shard<T>>& all,
+                                           const DY& dy, const Source& x, const Gamma& gamma,
+                                           const DX& dx, const G& dgamma,
+                                           const row_statistics& known) {
   const squares_shard<T>& s = all.shard.x;
   const double square = s.squares / length;
   const double r = known.known ? known.r / s.scale : scaled_factor(s.scale, square, known.eps);
@@ -297,9 +304,11 @@ void rms_gradient_second_half(std::size_t n, double length,
 }
 
 template <class T, class DY, class Source, class Gamma, class DX, class G, class B>
-void layer_gradient_second_half(std::size_t n, const gradient_shard<layer_gradient_shard<T>>& all,
-                                const DY& dy, const Source& x, const Gamma& gamma, const DX& dx,
-                                const G& dgamma, const B& dbeta, const row_statistics& known) {
+ROWNORM_FLAT void layer_gradient_second_half(std::size_t n,
+                                             const gradient_shard<layer_gradient_shard<T>>& all,
+                                             const DY& dy, const Source& x, const Gamma& gamma,
+                                             const DX& dx, const G& dgamma, const B& dbeta,
+                                             const row_statistics& known) {
   const moments_shard<T>& s = all.shard.x;
   const double variance = s.squares / s.count;
   const double r = known.known ? known.r / s.scale : scaled_factor(s.scale, variance, known.eps);

@@ -919,7 +919,8 @@ ROWNORM_INLINE place_of_any of_any(place_of_any at) {
   return at;
 }
 
-ROWNORM_COLD inline pack<double> load_any(kind storage, const void* row, place_of_any at) {
+ROWNORM_FLAT ROWNORM_COLD inline pack<double> load_any(kind storage, const void* row,
+                                                       place_of_any at) {
   switch (storage) {
     case kind::f64:
       return load(at, static_cast<const double*>(row));
@@ -931,7 +932,8 @@ ROWNORM_COLD inline pack<double> load_any(kind storage, const void* row, place_o
       return load(at, static_cast<const float*>(row));
   }
 }
-ROWNORM_COLD inline void store_any(kind storage, void* row, place_of_any at, pack<double> v) {
+ROWNORM_FLAT ROWNORM_COLD inline void store_any(kind storage, void* row, place_of_any at,
+                                                pack<double> v) {
   switch (storage) {
     case kind::f64:
       return store(at, static_cast<double*>(row), v);
@@ -944,7 +946,7 @@ ROWNORM_COLD inline void store_any(kind storage, void* row, place_of_any at, pac
   }
 }
 /// v rounded to what a number of the storage can hold.
-ROWNORM_COLD inline pack<double> rounded_to_any(kind storage, pack<double> v) {
+ROWNORM_FLAT ROWNORM_COLD inline pack<double> rounded_to_any(kind storage, pack<double> v) {
   switch (storage) {
     case kind::f32:
       return rounded_to<float>(v);
@@ -956,7 +958,8 @@ ROWNORM_COLD inline pack<double> rounded_to_any(kind storage, pack<double> v) {
       return v;
   }
 }
-ROWNORM_COLD inline pack<double> silu_of_any(kind storage, const void* row, place_of_any at) {
+ROWNORM_FLAT ROWNORM_COLD inline pack<double> silu_of_any(kind storage, const void* row,
+                                                          place_of_any at) {
   return silu(load_any(storage, row, at));
 }
 
