@@ -283,12 +283,45 @@ TEST(RmsNorm, HeadsOfAnyNumber) {
   }
 }
 
+// The rows of x and of y may be heads of different tokens, or of none.
+TEST(RmsNorm, HeadsToOtherHeads) {
+  constexpr std::size_t n = 20, count = 24;
+  const matrix<float> x = normals<float>(count, n + 5, 55), gamma = normals<float>(4, n, 56);
+  const auto packed = [&](auto* p, std::size_t of_token) {
+    return rn::heads(p, count / of_token, of_token, n, of_token * n + 7);
+  };
+  for (const std::size_t a : {1u, 2u, 4u})
+    for (const std::size_t b : {1u, 3u, 4u, 8u, 24u}) {
+      std::vector<float> in(count * (n + 7)), out(count * (n + 7));
+      matrix<float> dense(count, n), expected(count, n), found(count, n);
+      for (std::size_t i = 0; i < count; ++i) {
+        const auto r = static_cast<Eigen::Index>(i);
+        const auto row_of = [&](std::vector<float>& m, std::size_t of_token) {
+          return rn::rows<float>(&m[i / of_token * (of_token * n + 7) + i % of_token * n], 1, n);
+        };
+        std::copy_n(x.row(r).data(), n, row_of(in, a).data);
+        rn::rms_norm(row_of(in, a), a == 4 ? gamma.row(r % 4) : gamma.row(0), expected.row(r));
+      }
+      const rn::rows<const float> all(gamma.data(), 4, n), one(gamma.data(), 1, n);
+      rn::rms_norm(packed(in.data(), a), a == 4 ? all : one, packed(out.data(), b));
+      rn::rms_norm(packed(in.data(), a), a == 4 ? all : one, dense);
+      for (std::size_t i = 0; i < count; ++i)
+        std::copy_n(&out[i / b * (b * n + 7) + i % b * n], n,
+                    found.row(static_cast<Eigen::Index>(i)).data());
+      EXPECT_TRUE(same_bits(found, expected)) << a << " to " << b;
+      EXPECT_TRUE(same_bits(dense, expected)) << a << " to rows";
+    }
+}
+
 TEST(RmsNorm, NothingToDo) {
   matrix<float> y = normals<float>(2, 8, 53);
   const matrix<float> before = y;
   rn::rms_norm(rn::rows<const float>(nullptr, 0, 8), rn::none, rn::rows<float>(nullptr, 0, 8));
   rn::rms_norm(rn::rows<const float>(nullptr, 2, 0), rn::none, rn::rows<float>(y.data(), 2, 0, 8));
   rn::rms_norm(y.topRows(0), rn::none, y.topRows(0));
+  const rn::heads<float> no_heads(y.data(), 2, 0, 8, 8), no_tokens(y.data(), 0, 2, 8, 16);
+  rn::rms_norm(no_heads, rn::none, no_heads);
+  rn::rms_norm(no_tokens, rn::none, no_tokens);
   rn::partial_rms_norm(y.leftCols(0), 3, rn::none, y.leftCols(0));
   rn::add_rms_norm(y.topRows(0), y.topRows(0), rn::none, y.topRows(0));
   EXPECT_TRUE(same_bits(y, before));

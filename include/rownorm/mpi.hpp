@@ -141,9 +141,9 @@ struct runner<columns> {
   template <class A, class X, class Gamma, class Y, class R>
   void rms_norm(std::size_t count, std::size_t n, std::size_t, const X& x, const Gamma& gamma,
                 const Y& y, epsilon eps, const R& rstd) const {
-    using T = shard_arithmetic<A, decltype(x.second(0))>;
+    using T = shard_arithmetic<A, decltype(x.second(0u))>;
     if (count == 0 || where.D == 0) return;
-    static_assert(!needs_peak<decltype(y.at_row(0))>,
+    static_assert(!needs_peak<decltype(y.at_row(0u))>,
                   "rownorm: quantized(q, scales) needs whole rows: give it one scale for all");
     std::vector<squares_shard<T>> shards(count + 1);
     for (std::size_t i = 0; i < count; ++i)
@@ -160,9 +160,9 @@ struct runner<columns> {
   template <class A, class X, class Gamma, class Beta, class Y, class M, class R>
   void layer_norm(std::size_t count, std::size_t n, const X& x, const Gamma& gamma,
                   const Beta& beta, const Y& y, epsilon eps, const M& mean, const R& rstd) const {
-    using T = shard_arithmetic<A, decltype(x.second(0))>;
+    using T = shard_arithmetic<A, decltype(x.second(0u))>;
     if (count == 0 || where.D == 0) return;
-    static_assert(!needs_peak<decltype(y.at_row(0))>,
+    static_assert(!needs_peak<decltype(y.at_row(0u))>,
                   "rownorm: quantized(q, scales) needs whole rows: give it one scale for all");
     std::vector<moments_shard<T>> shards(count);
     for (std::size_t i = 0; i < count; ++i)
@@ -182,7 +182,7 @@ struct runner<columns> {
   void rms_norm_backward(std::size_t count, std::size_t n, const DY& dy, const X& x,
                          const Gamma& gamma, const DX& dx, const DGamma& dgamma,
                          const Statistics& statistics) const {
-    using T = shard_arithmetic<A, decltype(x.second(0))>;
+    using T = shard_arithmetic<A, decltype(x.second(0u))>;
     if (count == 0 || where.D == 0) return;
     scratch<T, DGamma> sums(dgamma);
     std::vector<rms_gradient_shard<T>> shards(count + 1);
@@ -213,7 +213,7 @@ struct runner<columns> {
   void layer_norm_backward(std::size_t count, std::size_t n, const DY& dy, const X& x,
                            const Gamma& gamma, const DX& dx, const DGamma& dgamma,
                            const DBeta& dbeta, const Statistics& statistics) const {
-    using T = shard_arithmetic<A, decltype(x.second(0))>;
+    using T = shard_arithmetic<A, decltype(x.second(0u))>;
     if (count == 0 || where.D == 0) return;
     scratch<T, DGamma> gamma_sums(dgamma);
     scratch<T, DBeta> beta_sums(dbeta);

@@ -27,6 +27,37 @@ ROWNORM_INLINE S* row(const heads<S>& m, std::size_t i) {
   return m.data + i / m.heads_per_token * m.token_stride + i % m.heads_per_token * m.length;
 }
 
+/// The number of a row of heads with where it stands, counted along from row to row: a division
+/// would be a good part of what a short row takes.
+struct head_index {
+  std::size_t i, token, head, heads_per_token;
+  ROWNORM_INLINE operator std::size_t() const { return i; }
+};
+template <class S, std::size_t Length>
+ROWNORM_INLINE std::size_t index_of_row(const rows<S, Length>&, std::size_t i) {
+  return i;
+}
+template <class S>
+ROWNORM_INLINE head_index index_of_row(const heads<S>& m, std::size_t i) {
+  if (m.heads_per_token == 0) return {};  // no rows then
+  return {i, i / m.heads_per_token, i % m.heads_per_token, m.heads_per_token};
+}
+/// Row i, of a loop over rows in turn: the next that a walk comes to.
+ROWNORM_INLINE std::size_t next_row(std::size_t i, std::size_t&) {
+  return i;
+}
+ROWNORM_INLINE head_index next_row(std::size_t, head_index& walk) {
+  const head_index at = walk;
+  ++walk.i;
+  if (++walk.head == walk.heads_per_token) walk.head = 0, ++walk.token;
+  return at;
+}
+template <class S>
+ROWNORM_INLINE S* row(const heads<S>& m, const head_index& at) {
+  if (!ROWNORM_LIKELY(m.heads_per_token == at.heads_per_token)) return row(m, at.i);
+  return m.data + at.token * m.token_stride + at.head * m.length;
+}
+
 /// The numbers of a row: a constant where the type fixes them, which spares short rows much.
 template <class S, std::size_t Length>
 ROWNORM_INLINE std::size_t row_length(const rows<S, Length>& m) {
@@ -60,6 +91,10 @@ struct parameter {
 
   ROWNORM_INLINE parameter at_row(std::size_t i) const {
     return heads > 1 ? parameter{data + i % heads * length, length, 1} : *this;
+  }
+  ROWNORM_INLINE parameter at_row(const head_index& at) const {
+    return heads == at.heads_per_token ? parameter{data + at.head * length, length, 1}
+                                       : at_row(at.i);
   }
   template <class T, class Order, class Count>
   ROWNORM_INLINE pack<T> operator()(place<T, Order, Count> at) const {
@@ -148,8 +183,13 @@ template <class X>
 struct input {
   X x;
   explicit input(const X& x_) : x(x_) {}
-  ROWNORM_INLINE auto first(std::size_t i) const { return second(i); }
-  ROWNORM_INLINE auto second(std::size_t i, std::size_t ahead = 1) const {
+  ROWNORM_INLINE auto index(std::size_t i) const { return index_of_row(x, i); }
+  template <class Index>
+  ROWNORM_INLINE auto first(Index i) const {
+    return second(i);
+  }
+  template <class Index>
+  ROWNORM_INLINE auto second(Index i, std::size_t ahead = 1) const {
     return from<typename X::value_type>{row(x, i), row_after(x, i, ahead)};
   }
 };
@@ -158,11 +198,14 @@ struct input_added {
   X x;
   R residual;
   input_added(const X& x_, const R& residual_) : x(x_), residual(residual_) {}
-  ROWNORM_INLINE auto first(std::size_t i) const {
+  ROWNORM_INLINE auto index(std::size_t i) const { return index_of_row(x, i); }
+  template <class Index>
+  ROWNORM_INLINE auto first(Index i) const {
     return added<std::remove_const_t<typename X::value_type>, typename R::value_type>{
         row(x, i), row(residual, i)};
   }
-  ROWNORM_INLINE auto second(std::size_t i, std::size_t = 1) const {
+  template <class Index>
+  ROWNORM_INLINE auto second(Index i, std::size_t = 1) const {
     return from<typename R::value_type>{row(residual, i)};
   }
 };
@@ -172,8 +215,13 @@ struct input_gated {
   X x;
   Z z;
   input_gated(const X& x_, const Z& z_) : x(x_), z(z_) {}
-  ROWNORM_INLINE auto first(std::size_t i) const { return second(i); }
-  ROWNORM_INLINE auto second(std::size_t i, std::size_t = 1) const {
+  ROWNORM_INLINE auto index(std::size_t i) const { return index_of_row(x, i); }
+  template <class Index>
+  ROWNORM_INLINE auto first(Index i) const {
+    return second(i);
+  }
+  template <class Index>
+  ROWNORM_INLINE auto second(Index i, std::size_t = 1) const {
     return gated<std::remove_const_t<typename X::value_type>,
                  std::remove_const_t<typename Z::value_type>>{row(x, i), row(z, i)};
   }
@@ -266,7 +314,8 @@ struct output {
   Y y;
   bool streaming;
   explicit output(const Y& y_, bool streaming_ = false) : y(y_), streaming(streaming_) {}
-  ROWNORM_INLINE auto at_row(std::size_t i) const {
+  template <class Index>
+  ROWNORM_INLINE auto at_row(Index i) const {
     auto* const p = row(y, i);
     return to<typename Y::value_type>{p, streaming && starts_register(p)};
   }
@@ -284,7 +333,8 @@ template <class Y>
 struct output_sum {
   Y y;
   explicit output_sum(const Y& y_, bool = false) : y(y_) {}  // what is read stays in the cache
-  ROWNORM_INLINE auto at_row(std::size_t i) const {
+  template <class Index>
+  ROWNORM_INLINE auto at_row(Index i) const {
     return to_sum<typename Y::value_type>{row(y, i)};
   }
 };
@@ -292,13 +342,19 @@ template <class Q>
 struct output_int8 {
   Q q;
   double inverse;
-  ROWNORM_INLINE to_int8 at_row(std::size_t i) const { return {row(q, i), inverse}; }
+  template <class Index>
+  ROWNORM_INLINE to_int8 at_row(Index i) const {
+    return {row(q, i), inverse};
+  }
 };
 template <class Q, class S>
 struct output_int8_by_peak {
   Q q;
   S* scales;
-  ROWNORM_INLINE to_int8_by_peak<S> at_row(std::size_t i) const { return {row(q, i), scales + i}; }
+  template <class Index>
+  ROWNORM_INLINE to_int8_by_peak<S> at_row(Index i) const {
+    return {row(q, i), scales + i};
+  }
 };
 
 template <class Y>
@@ -501,26 +557,27 @@ ROWNORM_INLINE void apply(std::size_t n, const Source& x, const Gamma& gamma, co
 }
 
 /// Rows in two halves: found = first(i), then second(i, found, r, ahead), the first half of row
-/// i + ahead being the next. Between them factors(r, m) makes the r of m rows from spread(found).
-/// Short rows go in blocks: the quotients and the roots of a block are taken side by side in a
-/// register, and while one sum ends the next begins (64x128 floats: 0.68 of the time of a row
-/// after the other).
-template <class First, class Spread, class Factors, class Second>
-ROWNORM_INLINE void in_two_halves(std::size_t begin, std::size_t end, std::size_t row_bytes,
-                                  First first, Spread spread, Factors factors, Second second) {
+/// i + ahead being the next; i is a std::size_t or a head_index. Between them factors(r, m) makes
+/// the r of m rows from spread(found). Short rows go in blocks: the quotients and the roots of a
+/// block are taken side by side in a register, and while one sum ends the next begins (64x128
+/// floats: 0.68 of the time of a row after the other).
+template <class Index, class First, class Spread, class Factors, class Second>
+ROWNORM_INLINE void in_two_halves(Index begin, std::size_t end, std::size_t row_bytes, First first,
+                                  Spread spread, Factors factors, Second second) {
   constexpr std::size_t most = 16;
   const std::size_t fit = (std::size_t{16} << 10) / row_bytes;  // half of a small L1
   const std::size_t block = fit < 1 ? 1 : fit < most ? fit : most;
   decltype(first(begin)) found[most];
   double r[most];
+  Index in_first = begin, in_second = begin;
   for (std::size_t i = begin; i < end; i += block) {
     const std::size_t m = end - i < block ? end - i : block;
     for (std::size_t j = 0; j < m; ++j) {
-      found[j] = first(i + j);
+      found[j] = first(next_row(i + j, in_first));
       r[j] = spread(found[j]);
     }
     factors(r, m);
-    for (std::size_t j = 0; j < m; ++j) second(i + j, found[j], r[j], block);
+    for (std::size_t j = 0; j < m; ++j) second(next_row(i + j, in_second), found[j], r[j], block);
   }
 }
 
@@ -741,20 +798,20 @@ template <class T, class X, class Gamma, class Y, class R>
 ROWNORM_FLAT inline void rms_norm(std::size_t begin, std::size_t end, std::size_t n, std::size_t k,
                                   const X& x, const Gamma& gamma, const Y& y, epsilon eps, R rstd) {
   if (n == 0) return;
-  using stored = typename decltype(x.second(0))::stored;
+  using stored = typename decltype(x.second(0u))::stored;
   constexpr bool constants = may_be_heads<T, X, Y, Gamma> && std::is_same_v<R, column<none_t>>;
   with_length<constants>(n, y, [&](std::size_t length, const auto& to) ROWNORM_LAMBDA {
     const std::size_t first = k == n ? length : k;
     in_two_halves(
-        begin, end, length * sizeof(T),
-        [&](std::size_t i) ROWNORM_LAMBDA {
-          return rms_norm_first<T, stored, decltype(to.at_row(0))>(length, first, x.first(i),
-                                                                   gamma.at_row(i));
+        x.index(begin), end, length * sizeof(T),
+        [&](const auto& i) ROWNORM_LAMBDA {
+          return rms_norm_first<T, stored, decltype(to.at_row(0u))>(length, first, x.first(i),
+                                                                    gamma.at_row(i));
         },
         [](const squares_and_largest& found) ROWNORM_LAMBDA { return found.squares; },
         [&](double* r, std::size_t m)
             ROWNORM_LAMBDA { reciprocals_of_rms(r, m, static_cast<double>(first), eps); },
-        [&](std::size_t i, const squares_and_largest& found, double r, std::size_t ahead)
+        [&](const auto& i, const squares_and_largest& found, double r, std::size_t ahead)
             ROWNORM_LAMBDA {
               rstd.set(i, rms_norm_second<T>(length, first, x.second(i, ahead), gamma.at_row(i),
                                              to.at_row(i), eps, found, r));
@@ -919,12 +976,12 @@ ROWNORM_FLAT inline void layer_norm(std::size_t begin, std::size_t end, std::siz
                              std::is_same_v<M, column<none_t>> && std::is_same_v<R, column<none_t>>;
   with_length<constants>(n, y, [&](std::size_t length, const auto& to) ROWNORM_LAMBDA {
     in_two_halves(
-        begin, end, length * sizeof(T),
-        [&](std::size_t i)
+        x.index(begin), end, length * sizeof(T),
+        [&](const auto& i)
             ROWNORM_LAMBDA { return find_moments<T>(length, x.first(i), x.second(i)); },
         [](const moments<T>& m) ROWNORM_LAMBDA { return m.variance; },
         [&](double* r, std::size_t m) ROWNORM_LAMBDA { reciprocals_of_deviation(r, m, eps); },
-        [&](std::size_t i, const moments<T>& m, double r, std::size_t ahead) ROWNORM_LAMBDA {
+        [&](const auto& i, const moments<T>& m, double r, std::size_t ahead) ROWNORM_LAMBDA {
           const mean_and_rstd s = layer_norm_second<T>(length, x.second(i, ahead), gamma.at_row(i),
                                                        beta.at_row(i), to.at_row(i), eps, m, r);
           mean.set(i, s.mean);
