@@ -590,7 +590,7 @@ inline constexpr bool may_be_heads<float, input<X>, output<Y>, parameter<S>...> 
     (parameter<S>::present && ...);
 
 /// rows(n, y), n being a constant where `Heads` and it is a usual length of them: such rows need no
-/// loop then and no look for an end. Each length takes a quarter of a second to compile, so other
+/// loop then and no look for an end. Each length takes an eighth of a second to compile, so other
 /// calls have none, nor do rows past the cache.
 template <bool Heads, class Y, class Rows>
 ROWNORM_INLINE void with_length(std::size_t n, const Y& y, const Rows& rows) {
