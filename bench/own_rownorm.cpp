@@ -71,11 +71,11 @@ contender reduction(const problem& p, op what) {
   const auto source = detail::input(detail::to_input(rows_of(p, p.x<S>())));
   const std::size_t n = p.length;
   if (what == op::rms_norm)
-    return finder<S>("sum of squares", role::reduction, p, what, [=](std::size_t i) {
+    return finder<S>("sum of squares", role::reduction, p, what, [=](std::size_t i) ROWNORM_FLAT {
       const double squares = detail::sum_of_squares<A>(n, source.first(i));
       return found{0, squares / static_cast<double>(n)};
     });
-  return finder<S>("mean and variance", role::reduction, p, what, [=](std::size_t i) {
+  return finder<S>("mean and variance", role::reduction, p, what, [=](std::size_t i) ROWNORM_FLAT {
     const auto m = detail::find_moments<A>(n, source.first(i), source.second(i));
     return found{static_cast<double>(m.mean) + m.rest, m.variance};
   });
