@@ -33,8 +33,8 @@ struct head_index {
   std::size_t i, token, head, heads_per_token;
   ROWNORM_INLINE operator std::size_t() const { return i; }
 };
-template <class S, std::size_t Length>
-ROWNORM_INLINE std::size_t index_of_row(const rows<S, Length>&, std::size_t i) {
+template <class Rows>
+ROWNORM_INLINE std::size_t index_of_row(const Rows&, std::size_t i) {
   return i;
 }
 template <class S>
@@ -183,7 +183,6 @@ template <class X>
 struct input {
   X x;
   explicit input(const X& x_) : x(x_) {}
-  ROWNORM_INLINE auto index(std::size_t i) const { return index_of_row(x, i); }
   template <class Index>
   ROWNORM_INLINE auto first(Index i) const {
     return second(i);
@@ -198,7 +197,6 @@ struct input_added {
   X x;
   R residual;
   input_added(const X& x_, const R& residual_) : x(x_), residual(residual_) {}
-  ROWNORM_INLINE auto index(std::size_t i) const { return index_of_row(x, i); }
   template <class Index>
   ROWNORM_INLINE auto first(Index i) const {
     return added<std::remove_const_t<typename X::value_type>, typename R::value_type>{
@@ -215,7 +213,6 @@ struct input_gated {
   X x;
   Z z;
   input_gated(const X& x_, const Z& z_) : x(x_), z(z_) {}
-  ROWNORM_INLINE auto index(std::size_t i) const { return index_of_row(x, i); }
   template <class Index>
   ROWNORM_INLINE auto first(Index i) const {
     return second(i);
@@ -803,7 +800,7 @@ ROWNORM_FLAT inline void rms_norm(std::size_t begin, std::size_t end, std::size_
   with_length<constants>(n, y, [&](std::size_t length, const auto& to) ROWNORM_LAMBDA {
     const std::size_t first = k == n ? length : k;
     in_two_halves(
-        x.index(begin), end, length * sizeof(T),
+        index_of_row(x.x, begin), end, length * sizeof(T),
         [&](const auto& i) ROWNORM_LAMBDA {
           return rms_norm_first<T, stored, decltype(to.at_row(0u))>(length, first, x.first(i),
                                                                     gamma.at_row(i));
@@ -976,7 +973,7 @@ ROWNORM_FLAT inline void layer_norm(std::size_t begin, std::size_t end, std::siz
                              std::is_same_v<M, column<none_t>> && std::is_same_v<R, column<none_t>>;
   with_length<constants>(n, y, [&](std::size_t length, const auto& to) ROWNORM_LAMBDA {
     in_two_halves(
-        x.index(begin), end, length * sizeof(T),
+        index_of_row(x.x, begin), end, length * sizeof(T),
         [&](const auto& i)
             ROWNORM_LAMBDA { return find_moments<T>(length, x.first(i), x.second(i)); },
         [](const moments<T>& m) ROWNORM_LAMBDA { return m.variance; },
