@@ -168,9 +168,7 @@ struct added {
   R* residual;
   template <class T, class Order, class Count>
   ROWNORM_INLINE pack<T> operator()(place<T, Order, Count> at) const {
-    const pack<T> sum = peek(at);
-    store(at, residual, sum);
-    return sum;
+    return store_rounded(at, residual, load(at, residual) + load(at, x));
   }
   template <class T, class Order, class Count>
   ROWNORM_INLINE pack<T> peek(place<T, Order, Count> at) const {
@@ -499,7 +497,7 @@ ROWNORM_INLINE void write_row_by_packs(std::size_t n, const to<S>& y, Value valu
 template <class X, class T, class Order, class Count, class Gamma, class Beta>
 ROWNORM_INLINE pack<T> scale_and_shift(place<T, Order, Count> at, pack<T> z, const Gamma& gamma,
                                        const Beta& beta) {
-  if constexpr (Gamma::after_rounding) z = rounded_to<X>(z);
+  if constexpr (Gamma::after_rounding) z = rounded_to<X>(at, z);
   if constexpr (Gamma::present && Beta::present) return fma(z, gamma(at), beta(at));
   else if constexpr (Gamma::present) return z * gamma(at);
   else if constexpr (Beta::present) return z + beta(at);
