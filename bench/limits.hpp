@@ -198,6 +198,9 @@ terms_pair<real<S>> drop(std::size_t counted, terms_pair<real<S>> v) {
 template <class S, class F>
 [[gnu::always_inline]] inline void steps(std::size_t n, F f) {
   std::size_t i = 0;
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC unroll 2  // as the library's loops
+#endif
   for (; i + step<S> <= n; i += step<S>) f(i, std::size_t{0});
   if (i < n) f(n - step<S>, i + step<S> - n);
 }

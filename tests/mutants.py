@@ -119,8 +119,8 @@ MUTANTS = [
     ("saved statistics of the first row for all", KERNEL, "const R r = rstd[i];",
      "const R r = rstd[0];", "test_saved"),
     # The sum.
-    ("tail not zeroed", KERNEL, "const pack<T> d = zero_beyond(at, x(at) - c);\n    s = s + d;",
-     "const pack<T> d = x(at) - c;\n    s = s + d;", "test_layer_norm"),
+    ("tail not zeroed", KERNEL, "const pack<T> d = zero_beyond(at, x(at) + less);\n    s = s + d;",
+     "const pack<T> d = x(at) + less;\n    s = s + d;", "test_layer_norm"),
     ("a pack of the tail left out", SIMD,
      "if (i < end) add_at(k, s.lane[p], step, place<T, Order, std::size_t>{i, end - i});", "",
      "test_simd"),

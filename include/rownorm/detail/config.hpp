@@ -33,12 +33,16 @@
 #define ROWNORM_INLINE __attribute__((always_inline)) inline
 #define ROWNORM_LAMBDA __attribute__((always_inline))
 #define ROWNORM_FLAT
+#define ROWNORM_TWICE  // clang unrolls by itself
 #else
 // g++ optimizes what is inlined always anew in each function that it goes into, a dozen deep here.
 // A flat function takes in all that it calls at once.
 #define ROWNORM_INLINE inline
 #define ROWNORM_LAMBDA
 #define ROWNORM_FLAT __attribute__((flatten))
+// Before a loop: two steps at a time. A step that lies badly in lines of 64 bytes costs less so (a
+// row of 1024 floats: 0.83 to 1.0 of the time, as the linker places it).
+#define ROWNORM_TWICE _Pragma("GCC unroll 2")
 #endif
 #define ROWNORM_APART __attribute__((noinline))
 #define ROWNORM_COLD __attribute__((noinline, cold))
@@ -47,6 +51,7 @@
 #define ROWNORM_INLINE inline
 #define ROWNORM_LAMBDA
 #define ROWNORM_FLAT
+#define ROWNORM_TWICE
 #define ROWNORM_APART
 #define ROWNORM_COLD
 #define ROWNORM_LIKELY(condition) (condition)

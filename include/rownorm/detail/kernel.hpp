@@ -831,9 +831,9 @@ struct moments {
 template <class T, class Source>
 ROWNORM_FLAT ROWNORM_APART totals<2> sums_around(T shift, std::size_t n, Source x) {
   using order = order_for<T, typename Source::stored>;
-  const pack<T> c = splat(shift);
+  const pack<T> less = splat(-shift);
   return sum<T, order, 2>(n, [&](auto at, pack<T>& s, pack<T>& q) ROWNORM_LAMBDA {
-    const pack<T> d = zero_beyond(at, x(at) - c);
+    const pack<T> d = zero_beyond(at, x(at) + less);
     s = s + d;
     q = fma(d, d, q);
   });
@@ -907,10 +907,10 @@ ROWNORM_INLINE void apply_centred(std::size_t n, const Source& x, const moments<
                                   const Gamma& gamma, const Beta& beta, const Y& y) {
   // The mean is taken off in two steps, so that the T next to it does no harm: x - mean is exact
   // near the mean, and the rest comes in with the product's rounding.
-  const pack<T> mean = splat(m.mean), factor = splat(static_cast<T>(r));
+  const pack<T> less = splat(-m.mean), factor = splat(static_cast<T>(r));
   const pack<T> rest = splat(static_cast<T>(-m.rest * r));
   apply<T>(n, x, gamma, beta, y,
-           [&](auto at) ROWNORM_LAMBDA { return fma(x(at) - mean, factor, rest); });
+           [&](auto at) ROWNORM_LAMBDA { return fma(x(at) + less, factor, rest); });
 }
 
 /// Whether the factor of a row can be had from these moments in T.
@@ -1215,10 +1215,10 @@ ROWNORM_INLINE void apply_gradient(std::size_t n, const DY& dy, const Source& x,
                                typename Gamma::stored, typename DX::stored>;
   const pack<T> r = splat(static_cast<T>(f.r)), scale = splat(static_cast<T>(f.scale));
   const pack<T> slope = splat(static_cast<T>(-f.slope)), shift = splat(static_cast<T>(-f.shift));
-  const pack<T> mean = splat(f.mean), rest = splat(static_cast<T>(-f.rest * f.r));
+  const pack<T> less = splat(-f.mean), rest = splat(static_cast<T>(-f.rest * f.r));
   const auto gradient = [&](auto at) ROWNORM_LAMBDA {
     const pack<T> v = dy(at);
-    const pack<T> h = Centred ? fma(x(at) - mean, r, rest) : x(at) * r;
+    const pack<T> h = Centred ? fma(x(at) + less, r, rest) : x(at) * r;
     const pack<T> g = Centred ? times_gamma_plus(at, v, gamma, shift) : times_gamma(at, v, gamma);
     const pack<T> d = fma(h, slope, g) * r;
     dgamma.add(at, v, h);
@@ -1319,10 +1319,10 @@ template <class T, class DY, class Source, class Gamma>
 ROWNORM_FLAT ROWNORM_APART totals<4> gradient_sums_around(T shift, std::size_t n, DY dy, Source x,
                                                           Gamma gamma) {
   using order = order_for<T, typename DY::stored, typename Source::stored, typename Gamma::stored>;
-  const pack<T> c = splat(shift);
+  const pack<T> less = splat(-shift);
   return sum<T, order, 4>(
       n, [&](auto at, pack<T>& s, pack<T>& q, pack<T>& sg, pack<T>& sgd) ROWNORM_LAMBDA {
-        const pack<T> d = zero_beyond(at, x(at) - c);
+        const pack<T> d = zero_beyond(at, x(at) + less);
         const pack<T> v = dy(at);
         s = s + d;
         q = fma(d, d, q);

@@ -660,6 +660,20 @@ ROWNORM_INLINE void store_bytes(std::int8_t* p, words w, all) {
   for (std::size_t i = 0; i < width<float>; ++i) p[i] = static_cast<std::int8_t>(word[i] & 0xffu);
 #endif
 }
+/// Those of a, then those of b.
+ROWNORM_INLINE void store_bytes(std::int8_t* p, words a, words b, [[maybe_unused]] all n) {
+#if defined(ROWNORM_AVX2)
+  const __m256i lowest = _mm256_set1_epi32(0x0c080400);
+  const __m256i fours =
+      _mm256_blend_epi32(_mm256_shuffle_epi8(a, lowest), _mm256_shuffle_epi8(b, lowest), 0xaa);
+  const __m256i in_turn =
+      _mm256_permutevar8x32_epi32(fours, _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(in_turn));
+#else
+  store_bytes(p, a, n);
+  store_bytes(p + width<float>, b, n);
+#endif
+}
 ROWNORM_INLINE void store_bytes(std::int8_t* p, words w, std::size_t n) {
 #if defined(ROWNORM_AVX512)
   _mm512_mask_cvtepi32_storeu_epi8(p, static_cast<__mmask16>(mask_bits(n)), w);
@@ -668,6 +682,12 @@ ROWNORM_INLINE void store_bytes(std::int8_t* p, words w, std::size_t n) {
   store_bytes(some, w, all{});
   copy_few<width<float>>(p, some, n);
 #endif
+}
+
+ROWNORM_INLINE void store_bytes(std::int8_t* p, words a, words b, std::size_t n) {
+  const std::size_t n1 = first_part(n, width<float>);
+  store_bytes(p, a, n1);
+  store_bytes(p + n1, b, n - n1);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -815,9 +835,7 @@ ROWNORM_INLINE void store_int8(std::int8_t* p, pack<T> x, T factor, Count n) {
     store_bytes(p, as<std::uint32_t>(q), n);
   } else {
     const pack<float> q = fma(x, splat(factor), splat(to_integer<float>));
-    const auto n1 = first_part(n, width<float>);
-    store_bytes(p, as<std::uint32_t>(q.a), n1);
-    store_bytes(beyond<float>(p, n1), as<std::uint32_t>(q.b), second_part(n, width<float>));
+    store_bytes(p, as<std::uint32_t>(q.a), as<std::uint32_t>(q.b), n);
   }
 }
 
@@ -1062,6 +1080,7 @@ ROWNORM_FLAT ROWNORM_COLD inline pack<double> silu_of_any(kind storage, const vo
 template <class T, class Order, class Step>
 ROWNORM_INLINE void each(std::size_t n, Step step) {
   std::size_t i = 0;
+  ROWNORM_TWICE
   for (; i + pack_width<T> <= n; i += pack_width<T>) step(place<T, Order, all>{i, {}});
   if (i < n) step(place<T, Order, std::size_t>{i, n - i});
 }
