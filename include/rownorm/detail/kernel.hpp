@@ -474,8 +474,8 @@ ROWNORM_INLINE void write_row(std::size_t n, const to<S>& y, Value value,
 }
 
 /// The same where value(place) may be found twice: the end of a row is a whole pack that overlaps
-/// the one before, found before anything is stored, since y may be x. (A store under a mask takes a
-/// Zen 3 a dozen cycles.)
+/// the one before, found before anything is stored, since y may be x. (To store a part of a pack
+/// takes a dozen cycles on a Zen 3.)
 template <class T, class Order, class Y, class Value, class... Sources>
 ROWNORM_INLINE void write_row_by_packs(std::size_t n, const Y& y, Value value,
                                        const Sources&... sources) {
