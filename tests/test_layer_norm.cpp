@@ -274,6 +274,39 @@ TEST(LayerNorm, HeadsOfPackedRows) {
   EXPECT_TRUE(same_bits(in_place, expected));
 }
 
+// Kernels take heads token by token or head by head: rows and what is kept of them are those of
+// rows one by one.
+TEST(LayerNorm, HeadsOfManyTokens) {
+  constexpr std::size_t n = 72, gap = 5;
+  for (const std::size_t tokens : {1u, 2u, 33u, 70u})
+    for (const std::size_t heads : {1u, 2u, 5u, 6u, 9u}) {
+      const std::size_t stride = heads * n + gap, count = tokens * heads;
+      const matrix<float> packed = normals<float>(tokens, stride, 57),
+                          gamma = normals<float>(heads, n, 58), beta = normals<float>(heads, n, 59);
+      const auto in = rn::heads(packed.data(), tokens, heads, n, stride);
+      const rn::rows<const float> gains(gamma.data(), heads, n), shifts(beta.data(), heads, n);
+      matrix<float> y = matrix<float>::Constant(tokens, stride, 7), expected = y, again = y;
+      std::vector<float> mean(count), rstd(count);
+      const auto heads_of = [&](auto& m) { return rn::heads(m.data(), tokens, heads, n, stride); };
+      rn::layer_norm(in, gains, shifts, heads_of(y), 1e-5, mean, rstd);
+      rn::layer_norm(in, gains, shifts, heads_of(again), rn::saved(mean, rstd));
+      matrix<float> expected_again = expected;
+      for (std::size_t i = 0; i < count; ++i) {
+        const std::size_t at = i / heads * stride + i % heads * n, h = i % heads;
+        const auto one = [&](auto* p) { return rn::rows(p, 1, n); };
+        std::vector<float> m(1), r(1);
+        rn::layer_norm(one(packed.data() + at), one(gamma.data() + h * n), one(beta.data() + h * n),
+                       one(expected.data() + at), 1e-5, m, r);
+        rn::layer_norm(one(packed.data() + at), one(gamma.data() + h * n), one(beta.data() + h * n),
+                       one(expected_again.data() + at), rn::saved(m, r));
+        EXPECT_EQ(mean[i], m[0]) << tokens << " tokens, " << heads << " heads, row " << i;
+        EXPECT_EQ(rstd[i], r[0]) << tokens << " tokens, " << heads << " heads, row " << i;
+      }
+      EXPECT_TRUE(same_bits(y, expected)) << tokens << " tokens, " << heads << " heads";
+      EXPECT_TRUE(same_bits(again, expected_again)) << tokens << " tokens, " << heads << " heads";
+    }
+}
+
 TEST(LayerNorm, NothingToDo) {
   matrix<float> y = normals<float>(2, 8, 53);
   const matrix<float> before = y;

@@ -214,6 +214,21 @@ TEST(Parallel, SumsOfHeads) {
                        });
 }
 
+/// Tasks begin and end within tokens.
+TEST(Parallel, Heads) {
+  constexpr std::size_t tokens = 400, length = 40;
+  for (const std::size_t heads : {5u, 7u}) {
+    const matrix<float> x = input<float>({tokens, heads * length}, 15),
+                        gamma = normals<float>(heads, length, 16);
+    const auto rows = [&](auto* p) { return rn::heads(p, tokens, heads, length, heads * length); };
+    expect_the_same_bits(std::vector<matrix<float>>{x, matrix<float>::Zero(1, tokens * heads)},
+                         [&](auto& to, const auto&... where) {
+                           rn::rms_norm(where..., rows(x.data()), gamma, rows(to[0].data()), 1e-6,
+                                        to[1].row(0));
+                         });
+  }
+}
+
 TEST(Parallel, NoHeads) {
   const rn::heads<float> nothing(nullptr, 5, 0, 8, 8);
   const rn::rows<float> no_gain(nullptr, 0, 8);

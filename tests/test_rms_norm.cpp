@@ -315,6 +315,52 @@ TEST(RmsNorm, HeadsToOtherHeads) {
     }
 }
 
+// Kernels take heads token by token or head by head: rows and what is kept of them are those of
+// rows one by one.
+TEST(RmsNorm, HeadsOfManyTokens) {
+  constexpr std::size_t n = 72, gap = 5;
+  for (const std::size_t tokens : {1u, 2u, 33u, 70u})
+    for (const std::size_t heads : {1u, 2u, 5u, 6u, 9u}) {
+      const std::size_t stride = heads * n + gap, count = tokens * heads;
+      const matrix<float> packed = normals<float>(tokens, stride, 57),
+                          gamma = normals<float>(heads, n, 58), z = normals<float>(count, n, 59);
+      const auto in = rn::heads(packed.data(), tokens, heads, n, stride);
+      const rn::rows<const float> gains(gamma.data(), heads, n);
+      matrix<float> y(tokens, stride), again(tokens, stride), gated(count, n);
+      y.setConstant(7);
+      again.setConstant(7);
+      matrix<std::int8_t> q(count, n);
+      std::vector<float> rstd(count), scales(count);
+      rn::rms_norm(in, gains, rn::heads(y.data(), tokens, heads, n, stride), 1e-5, rstd);
+      rn::rms_norm(in, gains, rn::heads(again.data(), tokens, heads, n, stride), rn::saved(rstd));
+      rn::rms_norm(in, gains, rn::quantized(q, scales), 1e-5);
+      rn::gated_rms_norm(in, z, gains, gated, 1e-5, rn::norm_first);
+      matrix<float> expected(tokens, stride), expected_again(tokens, stride);
+      expected.setConstant(7);
+      expected_again.setConstant(7);
+      for (std::size_t i = 0; i < count; ++i) {
+        const auto r = static_cast<Eigen::Index>(i);
+        const std::size_t at = i / heads * stride + i % heads * n;
+        const rn::rows<const float> x(packed.data() + at, 1, n),
+            g(&gamma(r % gamma.rows(), 0), 1, n);
+        const rn::rows<float> out(expected.data() + at, 1, n);
+        matrix<float> gate(1, n);
+        matrix<std::int8_t> integers(1, n);
+        std::vector<float> one(1), scale(1);
+        rn::rms_norm(x, g, out, 1e-5, one);
+        rn::rms_norm(x, g, rn::rows<float>(expected_again.data() + at, 1, n), rn::saved(one));
+        rn::rms_norm(x, g, rn::quantized(integers, scale), 1e-5);
+        rn::gated_rms_norm(x, z.row(r), g, gate, 1e-5, rn::norm_first);
+        EXPECT_EQ(rstd[i], one[0]) << tokens << " tokens, " << heads << " heads, row " << i;
+        EXPECT_EQ(scales[i], scale[0]) << tokens << " tokens, " << heads << " heads, row " << i;
+        EXPECT_EQ(q.row(r), integers.row(0)) << tokens << " tokens, " << heads << " heads";
+        EXPECT_TRUE(same_bits(matrix<float>(gated.row(r)), gate)) << tokens << ' ' << heads;
+      }
+      EXPECT_TRUE(same_bits(y, expected)) << tokens << " tokens, " << heads << " heads";
+      EXPECT_TRUE(same_bits(again, expected_again)) << tokens << " tokens, " << heads << " heads";
+    }
+}
+
 TEST(RmsNorm, NothingToDo) {
   matrix<float> y = normals<float>(2, 8, 53);
   const matrix<float> before = y;

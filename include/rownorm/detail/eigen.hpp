@@ -286,7 +286,7 @@ struct result_int8_by_peak {
   Q y;
   S columns;
   auto kernel(const void*) const {
-    return output_int8_by_peak<Q, typename S::value_type>{y, columns.data};
+    return output_int8_by_peak<Q, typename S::value_type>{y, {columns.data}};
   }
   const S& scales() const { return columns; }
   double scale() const { return 1; }
