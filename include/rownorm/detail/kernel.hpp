@@ -67,10 +67,6 @@ struct parameter {
     if constexpr (OnePlus) return load(at, data) + splat(T(1));
     else return load(at, data);
   }
-  template <class F>
-  ROWNORM_INLINE auto map(F f) const {
-    return f(*this);
-  }
 };
 using no_parameter = parameter<none_t>;
 
@@ -91,10 +87,6 @@ struct gated_parameter {
     if constexpr (Gamma::present) return gamma(at) * s;
     else return s;
   }
-  template <class F>
-  ROWNORM_INLINE auto map(F f) const {
-    return gated_parameter<Gamma, decltype(f(z))>{f(gamma), f(z)};
-  }
 };
 
 /// One number per row: mean, rstd. S is none_t where nobody asked.
@@ -104,10 +96,6 @@ struct column {
   std::size_t step = 1;
   ROWNORM_INLINE void set(std::size_t i, double v) const {
     if constexpr (!std::is_same_v<S, none_t>) data[i * step] = static_cast<S>(v);
-  }
-  template <class F>
-  ROWNORM_INLINE auto map(F f) const {
-    return f(*this);
   }
 };
 
@@ -164,10 +152,6 @@ struct input {
   ROWNORM_INLINE auto second(std::size_t i, std::size_t ahead = 1) const {
     return from<typename X::value_type>{row(x, i), row_after(x, i, ahead)};
   }
-  template <class F>
-  ROWNORM_INLINE auto map(F f) const {
-    return input<decltype(f(x))>(f(x));
-  }
 };
 template <class X, class R>
 struct input_added {
@@ -181,10 +165,6 @@ struct input_added {
   ROWNORM_INLINE auto second(std::size_t i, std::size_t = 1) const {
     return from<typename R::value_type>{row(residual, i)};
   }
-  template <class F>
-  ROWNORM_INLINE auto map(F f) const {
-    return input_added<decltype(f(x)), decltype(f(residual))>(f(x), f(residual));
-  }
 };
 
 template <class X, class Z>
@@ -196,10 +176,6 @@ struct input_gated {
   ROWNORM_INLINE auto second(std::size_t i, std::size_t = 1) const {
     return gated<std::remove_const_t<typename X::value_type>,
                  std::remove_const_t<typename Z::value_type>>{row(x, i), row(z, i)};
-  }
-  template <class F>
-  ROWNORM_INLINE auto map(F f) const {
-    return input_gated<decltype(f(x)), decltype(f(z))>(f(x), f(z));
   }
 };
 
@@ -294,10 +270,6 @@ struct output {
     auto* const p = row(y, i);
     return to<typename Y::value_type>{p, streaming && starts_register(p)};
   }
-  template <class F>
-  ROWNORM_INLINE auto map(F f) const {
-    return output<decltype(f(y))>(f(y), streaming);
-  }
 };
 
 /// The end of a kernel's rows: other threads see y before what comes later.
@@ -321,10 +293,6 @@ struct output_int8 {
   Q q;
   double inverse;
   ROWNORM_INLINE to_int8 at_row(std::size_t i) const { return {row(q, i), inverse}; }
-  template <class F>
-  ROWNORM_INLINE auto map(F f) const {
-    return output_int8<decltype(f(q))>{f(q), inverse};
-  }
 };
 template <class Q, class S>
 struct output_int8_by_peak {
@@ -332,10 +300,6 @@ struct output_int8_by_peak {
   column<S> scales;
   ROWNORM_INLINE to_int8_by_peak<S> at_row(std::size_t i) const {
     return {row(q, i), scales.data + i * scales.step};
-  }
-  template <class F>
-  ROWNORM_INLINE auto map(F f) const {
-    return output_int8_by_peak<decltype(f(q)), S>{f(q), f(scales)};
   }
 };
 
@@ -1000,10 +964,6 @@ struct from_saved {
       return {epsilon(0), known, static_cast<double>(mean[i]), static_cast<double>(r),
               std::fabs(static_cast<double>(mean[i])) * std::numeric_limits<M>::epsilon()};
   }
-  template <class F>
-  ROWNORM_INLINE auto map(F f) const {
-    return f(*this);
-  }
 };
 
 /// Whether T holds a row's statistics, and its numbers less the mean, with room to spare.
@@ -1116,13 +1076,42 @@ struct part {
   }
 };
 
+/// What a kernel is given, with f of each matrix, parameter or column in place of it.
 template <class M, class F>
 ROWNORM_INLINE auto map(const M& m, F f) {
-  return m.map(f);
+  return f(m);
 }
 template <class F>
 ROWNORM_INLINE epsilon map(epsilon eps, F) {
   return eps;
+}
+template <class Gamma, class Z, class F>
+ROWNORM_INLINE auto map(const gated_parameter<Gamma, Z>& m, F f) {
+  return gated_parameter<Gamma, decltype(f(m.z))>{f(m.gamma), f(m.z)};
+}
+template <class X, class F>
+ROWNORM_INLINE auto map(const input<X>& m, F f) {
+  return input<decltype(f(m.x))>(f(m.x));
+}
+template <class X, class R, class F>
+ROWNORM_INLINE auto map(const input_added<X, R>& m, F f) {
+  return input_added<decltype(f(m.x)), decltype(f(m.residual))>(f(m.x), f(m.residual));
+}
+template <class X, class Z, class F>
+ROWNORM_INLINE auto map(const input_gated<X, Z>& m, F f) {
+  return input_gated<decltype(f(m.x)), decltype(f(m.z))>(f(m.x), f(m.z));
+}
+template <class Y, class F>
+ROWNORM_INLINE auto map(const output<Y>& m, F f) {
+  return output<decltype(f(m.y))>(f(m.y), m.streaming);
+}
+template <class Q, class F>
+ROWNORM_INLINE auto map(const output_int8<Q>& m, F f) {
+  return output_int8<decltype(f(m.q))>{f(m.q), m.inverse};
+}
+template <class Q, class S, class F>
+ROWNORM_INLINE auto map(const output_int8_by_peak<Q, S>& m, F f) {
+  return output_int8_by_peak<decltype(f(m.q)), S>{f(m.q), f(m.scales)};
 }
 
 /// kernel(begin, end, a...) for all rows from `begin` to `end`, in parts where some of them are
