@@ -285,7 +285,9 @@ TEST(LayerNorm, HeadsOfManyTokens) {
                           gamma = normals<float>(heads, n, 58), beta = normals<float>(heads, n, 59);
       const auto in = rn::heads(packed.data(), tokens, heads, n, stride);
       const rn::rows<const float> gains(gamma.data(), heads, n), shifts(beta.data(), heads, n);
-      matrix<float> y = matrix<float>::Constant(tokens, stride, 7), expected = y, again = y;
+      matrix<float> y(tokens, stride);
+      y.setConstant(7);
+      matrix<float> expected = y, again = y;
       std::vector<float> mean(count), rstd(count);
       const auto heads_of = [&](auto& m) { return rn::heads(m.data(), tokens, heads, n, stride); };
       rn::layer_norm(in, gains, shifts, heads_of(y), 1e-5, mean, rstd);
