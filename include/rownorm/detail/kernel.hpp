@@ -89,7 +89,7 @@ struct gated_parameter {
   }
 };
 
-/// One number per row: mean, rstd. S is none_t where nobody asked.
+/// One number per row, `step` numbers apart: mean, rstd, scales. S is none_t where nobody asked.
 template <class S>
 struct column {
   S* data;
@@ -1115,8 +1115,8 @@ ROWNORM_INLINE auto map(const output_int8_by_peak<Q, S>& m, F f) {
 }
 
 /// kernel(begin, end, a...) for all rows from `begin` to `end`, in parts where some of them are
-/// heads: token by token, or where a token has few, head by head of 32 tokens at a time. (A row
-/// each on its own, as gradients have it, takes 1.05 to 1.2 of the time of 64 to 512 rows.)
+/// heads: token by token, or where a token has few, head by head of 32 tokens at a time (64 rows of
+/// 64 or 128 floats: 0.80 to 0.95 of the time of a walk from row to row).
 template <class Kernel, class... A>
 ROWNORM_INLINE void in_parts(std::size_t begin, std::size_t end, Kernel kernel, const A&... a) {
   if constexpr (!(has_heads<A> || ...)) {

@@ -470,8 +470,8 @@ ROWNORM_INLINE words round_to_upper_half(batch<float> v) {
                     rounded);
 }
 #if !defined(ROWNORM_SCALAR)
-// Two batches of floats at once, in 16 bits: `upper` and `lower` are the halves of their bits. (11
-// operations became 8 side by side, 26 became 14 in turn.)
+// Two batches of floats at once, in 16 bits: `upper` and `lower` are the halves of their bits. (8
+// operations side by side, where each batch by itself makes 11 of the two; in turn 14 against 26.)
 using half_words = batch<std::uint16_t>;
 /// 1 where the upper half is rounded up: lower is more than a half, or a half and upper is odd.
 ROWNORM_INLINE half_words round_up(half_words upper, half_words lower) {
@@ -574,6 +574,7 @@ ROWNORM_INLINE words narrow(batch<float> v, float16) {
 }
 #endif
 
+/// v rounded to what a float16 can hold.
 ROWNORM_INLINE batch<float> round_to_half(batch<float> v) {
 #if defined(ROWNORM_AVX2) && defined(__F16C__)
   return _mm256_cvtph_ps(_mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
