@@ -186,7 +186,7 @@ constexpr bool adds_one(const parameter<G, OnePlus, AfterRounding>&) {
 }
 template <class T>
 abi::sums as_sums(const row_sums<T>& s) {
-  return {s.partial, s.total, s.length, s.heads};
+  return {s.partial, s.total, s.length, s.heads, std::is_same_v<T, double>};
 }
 inline abi::sums as_sums(const row_sums<none_t>&) {
   return {};
@@ -257,8 +257,8 @@ struct runner<by_isa> {
       using S = number_of_rows<X>;
       constexpr abi::shift g = shift_index<S, Gamma, no_parameter>::value;
       static_assert(abi::covered(abi::number_of<S>, g));
-      scratch<T, DGamma> gamma_sums(dgamma);
-      scratch<T, DBeta> beta_sums(dbeta);
+      scratch<T, DGamma> gamma_sums(dgamma, count);
+      scratch<T, DBeta> beta_sums(dbeta, count);
       abi::backward call{count,
                          n,
                          as_matrix(dy.x),

@@ -184,7 +184,7 @@ struct runner<columns> {
                          const Statistics& statistics) const {
     using T = shard_arithmetic<A, decltype(x.second(0u))>;
     if (count == 0 || where.D == 0) return;
-    scratch<T, DGamma> sums(dgamma);
+    scratch<T, DGamma> sums(dgamma, count);
     std::vector<rms_gradient_shard<T>> shards(count + 1);
     std::vector<bool> wide(count);
     for (std::size_t i = 0; i < count; ++i) {
@@ -215,8 +215,8 @@ struct runner<columns> {
                            const DBeta& dbeta, const Statistics& statistics) const {
     using T = shard_arithmetic<A, decltype(x.second(0u))>;
     if (count == 0 || where.D == 0) return;
-    scratch<T, DGamma> gamma_sums(dgamma);
-    scratch<T, DBeta> beta_sums(dbeta);
+    scratch<T, DGamma> gamma_sums(dgamma, count);
+    scratch<T, DBeta> beta_sums(dbeta, count);
     std::vector<layer_gradient_shard<T>> shards(count);
     std::vector<bool> wide(count);
     for (std::size_t i = 0; i < count; ++i) {

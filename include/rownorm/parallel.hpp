@@ -137,13 +137,13 @@ struct runner<par_on<Pool>> {
                    const Gradients&... gradients) const {
     if constexpr ((is_none<Gradients> && ...)) {
       over_rows(count, n, [&](std::size_t begin, std::size_t end) {
-        body(begin, end, scratch<T, Gradients>(gradients).sums()...);
+        body(begin, end, scratch<T, Gradients>(gradients, count).sums()...);
       });
     } else {
       if (n == 0 || count == 0) return;
       const std::size_t blocks = count / rows_per_block + (count % rows_per_block != 0);
       const std::size_t wave = std::min({blocks, blocks_at_once(gradients)...});
-      in_waves(count, n, blocks, wave, body, scratch<T, Gradients>(gradients, wave)...);
+      in_waves(count, n, blocks, wave, body, scratch<T, Gradients>(gradients, count, wave)...);
     }
   }
   template <class Body, class... Sums>

@@ -69,12 +69,13 @@ struct forward {
   bool streaming;
 };
 
-/// The sums over rows for a gradient, of as many heads: `partial` in the type of the arithmetic; no
-/// pointers and no heads where there is none.
+/// The sums over rows for a gradient, of as many heads, as row_sums has them: `partial` in the type
+/// of the arithmetic, float or double; no pointers and no heads where there is no gradient.
 struct sums {
   void* partial;
   double* total;
   std::size_t length, heads;
+  bool in_double;
 };
 
 /// A backward call after its checks. mean and rstd are those that a forward call saved; `adds`: to

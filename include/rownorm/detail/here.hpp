@@ -29,7 +29,7 @@ struct here {
                                         const Gamma& gamma, const DX& dx, const DGamma& dgamma,
                                         const Statistics& statistics) const {
     if (count == 0 || n == 0) return;
-    scratch<T, DGamma> sums(dgamma);
+    scratch<T, DGamma> sums(dgamma, count);
     detail::rms_norm_backward<T>(0, count, n, dy, x, gamma, dx, sums.sums(), statistics);
     sums.add_to_gradient();
   }
@@ -40,8 +40,8 @@ struct here {
                                           const DGamma& dgamma, const DBeta& dbeta,
                                           const Statistics& statistics) const {
     if (count == 0 || n == 0) return;
-    scratch<T, DGamma> gamma_sums(dgamma);
-    scratch<T, DBeta> beta_sums(dbeta);
+    scratch<T, DGamma> gamma_sums(dgamma, count);
+    scratch<T, DBeta> beta_sums(dbeta, count);
     detail::layer_norm_backward<T>(0, count, n, dy, x, gamma, dx, gamma_sums.sums(),
                                    beta_sums.sums(), statistics);
     gamma_sums.add_to_gradient();
