@@ -1478,11 +1478,12 @@ ROWNORM_INLINE void in_registers(double* numbers, std::size_t m, F f) {
   for (; i < m; ++i) numbers[i] = f(numbers[i]);
 }
 
-ROWNORM_INLINE void prefetch(const void* p) {
+/// Asks the memory for what lies `bytes` after p.
+ROWNORM_INLINE void prefetch(const void* p, std::size_t bytes) {
 #if defined(__GNUC__) || defined(__clang__)
-  __builtin_prefetch(p);
+  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(p) + bytes));
 #else
-  (void)p;
+  (void)p, (void)bytes;
 #endif
 }
 
