@@ -105,7 +105,7 @@ MUTANTS = [
      "const std::size_t m = end - i < block ? end - i : block;", "const std::size_t m = block;",
      "test_rms_norm"),
     ("the second half with another row's statistic", KERNEL,
-     "found[j], r[j], block)", "found[j], r[0], block)",
+     "found[j], r[j], ahead)", "found[j], r[0], ahead)",
      "test_rms_norm"),
     ("the factors of the last rows left out", SIMD,
      "for (; i < m; ++i) numbers[i] = f(numbers[i]);", "", "test_rms_norm"),
