@@ -217,6 +217,8 @@ MUTANTS = [
      "dgamma.add(at, v, g);", "test_rms_norm_backward"),
     ("the sums of a gradient's one block dropped", KERNEL, "else add(A{}, sums.partial);", "",
      "test_rms_norm_backward"),
+    ("the gradient of one row added twice", "rownorm/detail/scratch.hpp",
+     "if (!in_gradient()) add_total", "add_total", "test_gradient_bits"),
     ("two blocks of a gradient taken for one", "rownorm/detail/scratch.hpp",
      "rows > rows_per_block ?", "rows > 2 * rows_per_block ?", "test_gradient_bits"),
     ("a block of rows forgotten in dgamma", KERNEL,

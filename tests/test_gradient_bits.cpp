@@ -155,8 +155,12 @@ void check_order(Eigen::Index count, Eigen::Index heads) {
   matrix<D> expected = before;
   for (Eigen::Index head = 0; head < heads; ++head)
     for (Eigen::Index j = 0; j < n; ++j) {
+      D& g = expected(head, j);
+      D& b = expected(heads + head, j);
+      const bool one_row = count == 1 && std::is_same_v<D, float>;  // adds to the gradient itself
       double total_gamma = 0, total_beta = 0;
-      float gamma_of_block = 0, beta_of_block = 0;
+      float gamma_of_block = one_row ? static_cast<float>(std::exchange(g, D(0))) : 0;
+      float beta_of_block = 0;
       for (Eigen::Index i = 0; i < count; ++i) {
         if (i % heads == head) {
           const float h = x(i, j) * static_cast<float>(rstd(0, i));
@@ -168,8 +172,6 @@ void check_order(Eigen::Index count, Eigen::Index heads) {
           total_beta += static_cast<double>(std::exchange(beta_of_block, 0.0f));
         }
       }
-      D& g = expected(head, j);
-      D& b = expected(heads + head, j);
       g = static_cast<D>(static_cast<double>(g) + total_gamma);
       if (Norm::centred) b = static_cast<D>(static_cast<double>(b) + total_beta);
     }

@@ -270,8 +270,8 @@ struct runner<by_isa> {
       enter(call, dx);
       enter(call, statistics);
       (kernels.*table)[abi::number_of<S>][g](call);
-      add_total(kernels, call.dgamma, dgamma);
-      add_total(kernels, call.dbeta, dbeta);
+      if (!gamma_sums.in_gradient()) add_total(kernels, call.dgamma, dgamma);
+      if (!beta_sums.in_gradient()) add_total(kernels, call.dbeta, dbeta);
     }
   }
 

@@ -176,8 +176,8 @@ ROWNORM_INLINE void checked_rms_norm_backward(const Where& where, const char* fu
 ///   after_rounding rounds is taken to have slope 1). dgamma: as many numbers as gamma, or none.
 /// - statistics: eps as in the forward call, or saved(rstd), from an eps under the root.
 /// - T: as for rms_norm. Sums over rows are kept in T over blocks of 32 rows, and over blocks in
-///   double, in one order. Allocates sizeof(T) + 8 bytes for each number of dgamma. Errors as
-///   rms_norm.
+///   double, in one order. Allocates sizeof(T) bytes for each number of dgamma, 8 more where there
+///   are more than 32 rows, and none for one row and a dgamma of T. Errors as rms_norm.
 template <class T = detail::deduced, class DY, class X, class Gamma, class DX, class DGamma,
           class Statistics = epsilon, detail::if_statistics<Statistics> = 0>
 ROWNORM_FLAT void rms_norm_backward(const DY& dy, const X& x, const Gamma& gamma, DX&& dx,
