@@ -1481,7 +1481,9 @@ ROWNORM_INLINE void in_registers(double* numbers, std::size_t m, F f) {
 /// Asks the memory for what lies `bytes` after p.
 ROWNORM_INLINE void prefetch(const void* p, std::size_t bytes) {
 #if defined(__GNUC__) || defined(__clang__)
-  __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(p) + bytes));
+  // As a number: what lies there may be no part of what p points into.
+  const std::uintptr_t address = reinterpret_cast<std::uintptr_t>(p) + bytes;
+  __builtin_prefetch(reinterpret_cast<const void*>(address));  // NOLINT(performance-no-int-to-ptr)
 #else
   (void)p, (void)bytes;
 #endif
