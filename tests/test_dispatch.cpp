@@ -236,6 +236,32 @@ TEST(Dispatch, HeadsAndAGainForEach) {
   EXPECT_TRUE(same_bits(sums[1], sums[0]));
 }
 
+/// One row, whose products may go into the gradients themselves, and one block of rows.
+template <class S, class D>
+void check_few_rows() {
+  for (const std::size_t count : {1u, 2u, 32u}) {
+    const matrix<S> dy = normals<S>(count, 70, 8), x = normals<S>(count, 70, 9);
+    const matrix<D> start = normals<D>(2, 70, 10);
+    matrix<S> dx[] = {x, x};
+    matrix<D> gradients[] = {start, start};
+    const auto dgamma = [&](int i) { return gradients[i].row(0); };
+    const auto dbeta = [&](int i) { return gradients[i].row(1); };
+    rn::rms_norm_backward(dy, x, rn::none, dx[0], dgamma(0));
+    rn::dispatch::rms_norm_backward(dy, x, rn::none, dx[1], dgamma(1));
+    rn::layer_norm_backward(dy, x, rn::none, dx[0], dgamma(0), dbeta(0));
+    rn::dispatch::layer_norm_backward(dy, x, rn::none, dx[1], dgamma(1), dbeta(1));
+    EXPECT_TRUE(same_bits(dx[1], dx[0])) << count;
+    EXPECT_TRUE(same_bits(gradients[1], gradients[0])) << count;
+  }
+}
+TEST(Dispatch, GradientsOfFewRows) {
+  SKIP_BETWEEN_PROMISES();
+  check_few_rows<float, float>();
+  check_few_rows<float, Eigen::bfloat16>();
+  check_few_rows<float, double>();
+  check_few_rows<double, double>();
+}
+
 TEST(Dispatch, LargeMatricesAreStreamed) {
   SKIP_BETWEEN_PROMISES();
   const std::size_t n = 1000, count = rn::detail::streaming_bytes / (n * sizeof(float)) + 1;

@@ -182,6 +182,8 @@ TYPED_TEST(Gradient, SumsOverRowsKeepTheirOrder) {
   for (const Eigen::Index count : {1, 31, 32, 33, 64, 100}) {
     check_order<TypeParam, float>(count, 1);
     check_order<TypeParam, double>(count, 1);
+    check_order<TypeParam, Eigen::bfloat16>(count, 1);
+    check_order<TypeParam, Eigen::half>(count, 1);
   }
   for (const Eigen::Index count : {3, 33, 96, 99}) check_order<TypeParam, float>(count, 3);
 }

@@ -158,7 +158,7 @@ struct runner<par_on<Pool>> {
           body(row, std::min(row + rows_per_block, count), of_block(sums.sums(b))...);
         }
       });
-      (put_away(some, sums), ...);
+      if (blocks > 1) (put_away(some, sums), ...);
     }
     (sums.add_to_gradient(), ...);
   }

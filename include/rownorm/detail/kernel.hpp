@@ -537,11 +537,12 @@ template <class X, class Y, class... S>
 inline constexpr bool may_be_heads<float, input<X>, output<Y>, parameter<S>...> =
     (parameter<S>::present && ...);
 
+template <std::size_t N>
+using length_of = std::integral_constant<std::size_t, N>;
+
 /// rows(n, y), n being a constant (of a type of its own) where `Heads` and it is a usual length of
 /// them: such rows need no loop then and no look for an end. Each length takes an eighth of a
 /// second to compile, so other calls have none, nor do rows past the cache.
-template <std::size_t N>
-using length_of = std::integral_constant<std::size_t, N>;
 template <bool Heads, class Y, class Rows>
 ROWNORM_INLINE void with_length(std::size_t n, const Y& y, const Rows& rows) {
   if constexpr (Heads) {
@@ -1212,7 +1213,7 @@ struct row_sums {
   }
   /// The sums from number `begin` to `end` of all heads together.
   row_sums columns(std::size_t begin, std::size_t end) const {
-    return {partial + begin, total == nullptr ? nullptr : total + begin, end - begin, 1};
+    return {partial + begin, total + begin, end - begin, 1};
   }
   template <class A, class Count>
   ROWNORM_INLINE void add(place<A, in_order, Count> at, pack<A> x, pack<A> y) const {
