@@ -13,8 +13,8 @@ using namespace test;
 namespace {
 
 // -----------------------------------------------------------------------------------------------
-// The sum: 256 bytes of lanes, a second set of as many doubles as a quarter of them after every
-// four numbers of a lane, then halves.
+// The sum: 256 bytes of lanes; after every four numbers of a lane they are halved until 8 are left,
+// which go to a second set of doubles; then halves of that.
 // -----------------------------------------------------------------------------------------------
 
 template <class T>
@@ -37,15 +37,16 @@ double in_halves(std::vector<double> lane) {
 /// the second set rounds away kept beside it.
 template <class T, class Add>
 double model(const std::vector<T>& x, Add add) {
-  constexpr std::size_t lanes = 256 / sizeof(T), folded = lanes / 4;
+  constexpr std::size_t lanes = 256 / sizeof(T), folded = 8;
   std::vector<T> lane(lanes);
   std::vector<double> second(folded), rest(folded);
   for (std::size_t i = 0; i < x.size(); ++i) {
     add(lane[i % lanes], x[i]);
     if ((i + 1) % (4 * lanes) != 0 && i + 1 != x.size()) continue;
-    for (std::size_t l = 0; l < lanes / 2; ++l) lane[l] += lane[l + lanes / 2];
+    for (std::size_t half = lanes / 2; half >= folded; half /= 2)
+      for (std::size_t l = 0; l < half; ++l) lane[l] += lane[l + half];
     for (std::size_t l = 0; l < folded; ++l) {
-      const double v = static_cast<double>(lane[l]) + static_cast<double>(lane[l + folded]);
+      const double v = static_cast<double>(lane[l]);
       const double sum = second[l] + v, part = sum - second[l];
       rest[l] += (second[l] - (sum - part)) + (v - part);
       second[l] = sum;

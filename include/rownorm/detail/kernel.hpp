@@ -798,17 +798,17 @@ ROWNORM_FLAT ROWNORM_APART totals<2> sums_around_apart(T shift, std::size_t n, S
   return sums_around(shift, n, x);
 }
 
-/// The mean of the first numbers, a second set of lanes of them; 0 where that is little beside the
-/// largest of them, since x - 0 is exact. 0 for rows of one chunk: the guess would cost each of
-/// them what a second pass costs those with a large mean (LayerNorm of 64x128 without it: 0.81 of
-/// the time, and 1.22 where the mean is three standard deviations).
+/// The mean of the first numbers; 0 where that is little beside the largest of them, since x - 0 is
+/// exact. 0 for rows of one chunk: the guess would cost each of them what a second pass costs those
+/// with a large mean (LayerNorm of 64x128 without it: 0.81 of the time, and 1.22 where the mean is
+/// three standard deviations).
 template <class T, class Source>
 ROWNORM_INLINE T guess_mean(std::size_t n, const Source& x) {
   if (n <= chunk<T>) return 0;
   using order = order_for<T, typename Source::stored>;
-  const first_lanes f =
+  const sum_and_largest f =
       look_at_first<T, order>([&](auto at) ROWNORM_LAMBDA { return peek(x, at); });
-  const double mean = f.sum / static_cast<double>(second_lanes<T>);
+  const double mean = f.sum / static_cast<double>(first_numbers<T>);
   return 8 * std::fabs(mean) <= f.largest ? T(0) : static_cast<T>(mean);
 }
 

@@ -1100,12 +1100,12 @@ ROWNORM_INLINE void each(std::size_t n, Step step) {
 
 // ---------------------------------------------------------------------------------------------
 // The sum of a row, in the one order that every ISA keeps. float: lane l of 64 takes the numbers l,
-// l + 64, ... by fused multiply-add, 256 numbers long. Then lane l takes lane l + 32, as doubles
-// lane l of 16 takes lane l + 16, a second set of 16 takes those, and the lanes start anew. At the
-// end lane l of the second set takes lane l + 8, then l + 4, and so on. double: 32 lanes, 128
-// numbers, 8 lanes in the second set, which keeps what its additions round away beside it. So a
-// lane is rounded five times on its way at most. (With a second set of floats after every 4096
-// numbers, rows of 2^20 equal numbers were off by 12 eps, heavy-tailed ones of 1000 by 2.6.)
+// l + 64, ... by fused multiply-add, 256 numbers long. Then lane l takes lane l + 32, then l + 16
+// and l + 8, a second set of 8 doubles takes the 8 that are left, and the lanes start anew. At the
+// end lane l of the second set takes lane l + 4, l + 2, l + 1. double: the same with 32 lanes, 128
+// numbers, and beside the second set what its additions round away. So a lane is rounded seven
+// times on its way at most. (With a second set of floats after every 4096 numbers, rows of 2^20
+// equal numbers were off by 12 eps, heavy-tailed ones of 1000 by 2.6.)
 // ---------------------------------------------------------------------------------------------
 
 template <class T>
@@ -1118,7 +1118,7 @@ inline constexpr std::size_t chunk = 4 * lanes<T>;
 /// K sums side by side.
 template <class T, int K, std::size_t Packs = packs<T>>
 struct sums {
-  pack<T> lane[Packs][K];
+  pack<T> lane[K][Packs];
 };
 
 /// Whether v, not negative, is in [low, high): a comparison of bits, so that NaN and infinity are
@@ -1220,43 +1220,81 @@ template <int K, int Peaks, class Index>
 using combine_of = std::conditional_t<(Index::value < K - Peaks), plus, larger>;
 
 /// The second set of lanes, in registers of doubles. even_odd: registers 0, 2, ... hold the even
-/// lanes, 1, 3, ... the odd ones.
-template <class T>
-inline constexpr std::size_t second_lanes = 64 / sizeof(T);
-template <class T>
-inline constexpr std::size_t second_registers = second_lanes<T> / width<double>;
-template <class T>
+/// lanes, 1, 3, ... the odd ones, where there is more than one.
+inline constexpr std::size_t second_lanes = 8;
+inline constexpr std::size_t second_registers = second_lanes / width<double>;
 struct lane_set {
-  batch<double> lane[second_registers<T>];
+  batch<double> lane[second_registers];
 };
 template <class T, int K>
 struct lane_sets {
-  lane_set<T> sum[K];
-  lane_set<T>
-      rest[std::is_same_v<T, double> ? K : 1];  // what the additions of doubles rounded away
+  lane_set sum[K];
+  lane_set rest[std::is_same_v<T, double> ? K : 1];  // what the additions of doubles rounded away
 };
 
-/// Register r of `to` takes v, or v alone where it is the first to come there.
-template <std::size_t Part, class T, class Combine>
-ROWNORM_INLINE void fold_in(lane_set<T>& to, batch<double> v, Combine combine) {
-  constexpr std::size_t r = Part % second_registers<T>;
-  if constexpr (Part < second_registers<T>) to.lane[r] = v;
-  else to.lane[r] = combine(to.lane[r], v);
-}
-/// Pack p of the lanes goes into the fold of all.
+/// Pack P of what is left of the lanes, halved once or twice more where it holds more of them than
+/// the second set, goes to that set's registers.
 template <std::size_t P, class Order, class Combine>
-ROWNORM_INLINE void fold(lane_set<float>& to, const pack<float>& v, Combine combine) {
+ROWNORM_INLINE void widen(lane_set& to, const pack<float>& v, [[maybe_unused]] Combine combine) {
+  [[maybe_unused]] constexpr bool split = std::is_same_v<Order, even_odd>;
+#if defined(ROWNORM_AVX512)
+  const auto half = [&](batch<float> x) ROWNORM_LAMBDA {
+    return combine(x, batch<float>(_mm512_shuffle_f32x4(x, x, 0xee)));
+  };
+  const auto quarter = [&](batch<float> x) ROWNORM_LAMBDA {
+    const batch<float> h = half(x);
+    return _mm512_castps512_ps128(combine(h, batch<float>(_mm512_shuffle_f32x4(h, h, 0x55))));
+  };
+  if constexpr (split) {
+    const __m128 even = quarter(v.a), odd = quarter(v.b);
+    to.lane[0] =
+        _mm512_cvtps_pd(_mm256_set_m128(_mm_unpackhi_ps(even, odd), _mm_unpacklo_ps(even, odd)));
+  } else {
+    to.lane[0] = to_doubles(half(combine(v.a, v.b))).a;
+  }
+#elif defined(ROWNORM_AVX2)
+  const auto half = [&](batch<float> x) ROWNORM_LAMBDA {
+    return combine(x, batch<float>(_mm256_permute2f128_ps(x, x, 0x11)));
+  };
+  if constexpr (split) {
+    to.lane[0] = to_doubles(half(v.a)).a;
+    to.lane[1] = to_doubles(half(v.b)).a;
+  } else {
+    const pack<double> d = to_doubles(combine(v.a, v.b));
+    to.lane[0] = d.a;
+    to.lane[1] = d.b;
+  }
+#else
   const pack<double> a = to_doubles(v.a), b = to_doubles(v.b);
-  constexpr bool split = std::is_same_v<Order, even_odd>;
-  fold_in<4 * P>(to, a.a, combine);
-  fold_in<4 * P + 1>(to, split ? b.a : a.b, combine);
-  fold_in<4 * P + 2>(to, split ? a.b : b.a, combine);
-  fold_in<4 * P + 3>(to, b.b, combine);
+  to.lane[4 * P] = a.a;
+  to.lane[4 * P + 1] = split ? b.a : a.b;
+  to.lane[4 * P + 2] = split ? a.b : b.a;
+  to.lane[4 * P + 3] = b.b;
+#endif
 }
 template <std::size_t P, class Order, class Combine>
-ROWNORM_INLINE void fold(lane_set<double>& to, const pack<double>& v, Combine combine) {
-  fold_in<2 * P>(to, v.a, combine);
-  fold_in<2 * P + 1>(to, v.b, combine);
+ROWNORM_INLINE void widen(lane_set& to, const pack<double>& v, [[maybe_unused]] Combine combine) {
+  constexpr std::size_t left = pack_width<double>;
+  if constexpr (left > second_lanes) {
+    to.lane[0] = combine(v.a, v.b);
+  } else {
+    to.lane[2 * P] = v.a;
+    to.lane[2 * P + 1] = v.b;
+  }
+}
+/// `to` takes the lanes in halves, lane l with lane l + half, when a second set's worth is left.
+template <class Order, class T, std::size_t N, class Combine>
+ROWNORM_INLINE void fold(lane_set& to, const pack<T> (&v)[N], Combine combine) {
+  constexpr std::size_t left = N * pack_width<T>;
+  if constexpr (left > second_lanes && N > 1) {
+    pack<T> half[N / 2];
+    unroll<N / 2>([&](auto p) ROWNORM_LAMBDA {
+      half[p()] = {combine(v[p()].a, v[p() + N / 2].a), combine(v[p()].b, v[p() + N / 2].b)};
+    });
+    fold<Order>(to, half, combine);
+  } else {
+    unroll<N>([&](auto p) ROWNORM_LAMBDA { widen<p(), Order>(to, v[p()], combine); });
+  }
 }
 
 /// Knuth's two-sum: sum + v, and what that rounds away goes into `rest`.
@@ -1267,10 +1305,10 @@ ROWNORM_INLINE void add_exactly(batch<double>& sum, batch<double>& rest, batch<d
 }
 /// The second set takes a fold.
 template <int Peaks, class T, int K>
-ROWNORM_INLINE void add_fold(lane_sets<T, K>& to, const lane_set<T> (&fold)[K]) {
+ROWNORM_INLINE void add_fold(lane_sets<T, K>& to, const lane_set (&fold)[K]) {
   unroll<K>([&](auto k) ROWNORM_LAMBDA {
     using combine = combine_of<K, Peaks, decltype(k)>;
-    unroll<second_registers<T>>([&](auto r) ROWNORM_LAMBDA {
+    unroll<second_registers>([&](auto r) ROWNORM_LAMBDA {
       batch<double>& sum = to.sum[k()].lane[r()];
       const batch<double> v = fold[k()].lane[r()];
       if constexpr (std::is_same_v<T, double> && std::is_same_v<combine, plus>)
@@ -1282,7 +1320,7 @@ ROWNORM_INLINE void add_fold(lane_sets<T, K>& to, const lane_set<T> (&fold)[K]) 
 /// It begins as the first fold: zeros to add that to would be stored and loaded again for each row
 /// (LayerNorm of 64x64: 0.9 of the time).
 template <class T, int K>
-ROWNORM_INLINE void begin_with(lane_sets<T, K>& to, const lane_set<T> (&fold)[K]) {
+ROWNORM_INLINE void begin_with(lane_sets<T, K>& to, const lane_set (&fold)[K]) {
   unroll<K>([&](auto k) ROWNORM_LAMBDA {
     to.sum[k()] = fold[k()];
     if constexpr (std::is_same_v<T, double>)
@@ -1291,16 +1329,16 @@ ROWNORM_INLINE void begin_with(lane_sets<T, K>& to, const lane_set<T> (&fold)[K]
 }
 
 /// The tree: lane l takes lane l + half, from half the lanes down to one.
-template <class T, class Order, class Combine>
-ROWNORM_INLINE double tree(lane_set<T> s, Combine combine) {
-  constexpr std::size_t n = second_registers<T>;
+template <class Order, class Combine>
+ROWNORM_INLINE double tree(lane_set s, Combine combine) {
+  constexpr std::size_t n = second_registers;
   if constexpr (std::is_same_v<Order, even_odd>)
     unroll<n / 2>([&](auto i) ROWNORM_LAMBDA {
       const pack<double> v = interleaved(s.lane[2 * i()], s.lane[2 * i() + 1]);
       s.lane[2 * i()] = v.a;
       s.lane[2 * i() + 1] = v.b;
     });
-  unroll<3>([&](auto step) ROWNORM_LAMBDA {
+  unroll<2>([&](auto step) ROWNORM_LAMBDA {
     constexpr std::size_t half = n / (std::size_t{2} << step());
     unroll<half>([&](auto i)
                      ROWNORM_LAMBDA { s.lane[i()] = combine(s.lane[i()], s.lane[i() + half]); });
@@ -1318,19 +1356,21 @@ ROWNORM_INLINE totals<K> total(const lane_sets<T, K>& s) {
   totals<K> t;
   unroll<K>([&](auto k) ROWNORM_LAMBDA {
     using combine = combine_of<K, Peaks, decltype(k)>;
-    const double sum = tree<T, Order>(s.sum[k()], combine{});
+    const double sum = tree<Order>(s.sum[k()], combine{});
     t.of[k()] = sum;
     if constexpr (std::is_same_v<T, double> && std::is_same_v<combine, plus>)
       // Of a sum that is infinite the rest is NaN.
       if (in_range(std::fabs(sum), 0.0, std::numeric_limits<double>::infinity()))
-        t.of[k()] = sum + tree<T, Order>(s.rest[k()], plus{});
+        t.of[k()] = sum + tree<Order>(s.rest[k()], plus{});
   });
   return t;
 }
 
-template <std::size_t... I, class T, int K, class Step, class Place>
-ROWNORM_INLINE void add_at(std::index_sequence<I...>, pack<T> (&lane)[K], Step& step, Place at) {
-  step(at, lane[I]...);
+/// Pack p of the lanes takes what step gives it.
+template <std::size_t... K, class Sums, class Step, class Place>
+ROWNORM_INLINE void add_at(std::index_sequence<K...>, Sums& s, std::size_t p, Step& step,
+                           Place at) {
+  step(at, s.lane[K][p]...);
 }
 
 /// How many packs of K sums are kept in registers at once: all, where the ISA has registers for
@@ -1351,26 +1391,22 @@ ROWNORM_INLINE sums<T, K, strip<T, K>> sum_groups(std::size_t first, std::size_t
                                                   std::size_t end, Step& step) {
   sums<T, K, strip<T, K>> s;
   unroll<strip<T, K>>([&](auto p) ROWNORM_LAMBDA {
-    unroll<K>([&](auto k) ROWNORM_LAMBDA { s.lane[p()][k()] = splat(T(0)); });
+    unroll<K>([&](auto k) ROWNORM_LAMBDA { s.lane[k()][p()] = splat(T(0)); });
   });
   for (std::size_t i = begin; i < end; i += lanes<T>)
     unroll<strip<T, K>>([&](auto p) ROWNORM_LAMBDA {
-      add_at(std::make_index_sequence<K>{}, s.lane[p()], step,
+      add_at(std::make_index_sequence<K>{}, s, p(), step,
              place<T, Order, all>{i + (first + p()) * pack_width<T>, {}});
     });
   return s;
 }
 
-/// The end of a chunk: lane l takes lane l + half of all, and the second set takes those in turn.
+/// The end of a chunk: the second set takes its lanes.
 template <class T, class Order, int K, int Peaks>
 ROWNORM_INLINE void end_chunk(const sums<T, K>& s, lane_sets<T, K>& second, bool first) {
-  lane_set<T> folds[K];
-  constexpr std::size_t half = packs<T> / 2;
-  unroll<half>([&](auto p) ROWNORM_LAMBDA {
-    unroll<K>([&](auto k) ROWNORM_LAMBDA {
-      const combine_of<K, Peaks, decltype(k)> combine;
-      fold<p(), Order>(folds[k()], combine(s.lane[p()][k()], s.lane[p() + half][k()]), combine);
-    });
+  lane_set folds[K];
+  unroll<K>([&](auto k) ROWNORM_LAMBDA {
+    fold<Order>(folds[k()], s.lane[k()], combine_of<K, Peaks, decltype(k)>{});
   });
   if (first) begin_with(second, folds);
   else add_fold<Peaks>(second, folds);
@@ -1385,16 +1421,18 @@ ROWNORM_INLINE void sum_short_group(std::size_t begin, std::size_t end, Step& st
   const std::size_t rest = begin + whole_packs * pack_width<T>;
   unroll<packs<T> - 1>([&](auto p) ROWNORM_LAMBDA {
     if (whole_packs > p())
-      add_at(k, s.lane[p()], step, place<T, Order, all>{begin + p() * pack_width<T>, {}});
+      add_at(k, s, p(), step, place<T, Order, all>{begin + p() * pack_width<T>, {}});
   });
   if (rest == end) return;
-  pack<T> last[K];
+  sums<T, K, 1> last;
   unroll<packs<T>>([&](auto p) ROWNORM_LAMBDA {
-    if (whole_packs == p()) unroll<K>([&](auto i) ROWNORM_LAMBDA { last[i()] = s.lane[p()][i()]; });
+    if (whole_packs == p())
+      unroll<K>([&](auto i) ROWNORM_LAMBDA { last.lane[i()][0] = s.lane[i()][p()]; });
   });
-  add_at(k, last, step, place<T, Order, std::size_t>{rest, end - rest});
+  add_at(k, last, 0, step, place<T, Order, std::size_t>{rest, end - rest});
   unroll<packs<T>>([&](auto p) ROWNORM_LAMBDA {
-    if (whole_packs == p()) unroll<K>([&](auto i) ROWNORM_LAMBDA { s.lane[p()][i()] = last[i()]; });
+    if (whole_packs == p())
+      unroll<K>([&](auto i) ROWNORM_LAMBDA { s.lane[i()][p()] = last.lane[i()][0]; });
   });
 }
 
@@ -1409,7 +1447,7 @@ ROWNORM_INLINE void sum_chunk(std::size_t begin, std::size_t end, Step& step,
     const auto s = sum_groups<T, Order, K>(first, begin, groups_end, step);
     unroll<strip<T, K>>([&](auto p) ROWNORM_LAMBDA {
       unroll<K>([&](auto k)
-                    ROWNORM_LAMBDA { all_lanes.lane[first + p()][k()] = s.lane[p()][k()]; });
+                    ROWNORM_LAMBDA { all_lanes.lane[k()][first + p()] = s.lane[k()][p()]; });
     });
   });
   if (!ROWNORM_LIKELY(groups_end == end))
@@ -1430,24 +1468,27 @@ ROWNORM_INLINE totals<K> sum(std::size_t n, Step step) {
   return total<T, Order, Peaks>(second);
 }
 
-struct first_lanes {
+/// How many numbers of a row are looked at for a guess of its mean: 64 bytes of them.
+template <class T>
+inline constexpr std::size_t first_numbers = 64 / sizeof(T);
+struct sum_and_largest {
   double sum, largest;
 };
-/// Of a row's first numbers, those of a second set, values(place): their sum, and the largest
-/// without its sign.
+/// Of a row's first numbers, values(place): their sum, and the largest without its sign.
 template <class T, class Order, class Values>
-ROWNORM_INLINE first_lanes look_at_first(Values values) {
-  constexpr bool whole_packs = pack_width<T> <= second_lanes<T>;
-  constexpr std::size_t step = whole_packs ? pack_width<T> : second_lanes<T>;
-  lane_set<T> sum, largest;
-  unroll<second_lanes<T> / step>([&](auto p) ROWNORM_LAMBDA {
-    pack<T> v;
-    if constexpr (whole_packs) v = values(place<T, Order, all>{p() * step, {}});
-    else v = values(place<T, Order, std::size_t>{0, step});
-    fold<p(), Order>(sum, v, plus{});
-    fold<p(), Order>(largest, abs(v), larger{});
+ROWNORM_INLINE sum_and_largest look_at_first(Values values) {
+  constexpr bool whole_packs = pack_width<T> <= first_numbers<T>;
+  constexpr std::size_t step = whole_packs ? pack_width<T> : first_numbers<T>;
+  pack<T> v[first_numbers<T> / step], size[first_numbers<T> / step];
+  unroll<first_numbers<T> / step>([&](auto p) ROWNORM_LAMBDA {
+    if constexpr (whole_packs) v[p()] = values(place<T, Order, all>{p() * step, {}});
+    else v[p()] = values(place<T, Order, std::size_t>{0, step});
+    size[p()] = abs(v[p()]);
   });
-  return {tree<T, Order>(sum, plus{}), tree<T, Order>(largest, larger{})};
+  lane_set sum, largest;
+  fold<Order>(sum, v, plus{});
+  fold<Order>(largest, size, larger{});
+  return {tree<Order>(sum, plus{}), tree<Order>(largest, larger{})};
 }
 
 /// a * b + c of scalars: one rounding where the ISA has it, as in the vectors.
