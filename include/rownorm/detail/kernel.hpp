@@ -317,28 +317,28 @@ inline constexpr bool needs_peak<to_int8_by_peak<S>> = true;
 /// A row that is read, times a power of two; where there is a gate, times silu(gate).
 struct any_row {
   using stored = void;
-  kind storage;
+  load_any* load;
   const void* data;
-  kind gate_storage = kind::nothing;
+  bool may_leave_range;  // squares, that of double
+  load_any* load_gate = nullptr;
   const void* gate = nullptr;
   double scale = 1;
 
-  /// Whether squares can leave the range of double.
-  bool may_leave_range() const { return storage == kind::f64 && gate == nullptr; }
   template <class Count>
   ROWNORM_INLINE pack<double> operator()(place<double, in_order, Count> at) const {
-    pack<double> v = load_any(storage, data, of_any(at));
-    if (gate != nullptr) v = v * silu_of_any(gate_storage, gate, of_any(at));
+    pack<double> v = load(data, of_any(at));
+    if (load_gate != nullptr) v = v * load_gate(gate, of_any(at));
     return v * splat(scale);
   }
 };
 template <class S>
 ROWNORM_INLINE any_row of_any(const from<S>& x, double scale = 1) {
-  return {kind_of<typename from<S>::stored>, x.data, kind::nothing, nullptr, scale};
+  using stored = typename from<S>::stored;
+  return {load_doubles<stored>, x.data, std::is_same_v<stored, double>, nullptr, nullptr, scale};
 }
 template <class X, class Z>
 ROWNORM_INLINE any_row of_any(const gated<X, Z>& x, double scale = 1) {
-  return {kind_of<X>, x.x, kind_of<Z>, x.z, scale};
+  return {load_doubles<X>, x.x, false, load_silu<Z>, x.z, scale};
 }
 
 /// gamma, or beta. Where it is absent it is 1, or -0, which change nothing.
@@ -347,19 +347,19 @@ struct any_parameter {
   static constexpr bool present = true;
   static constexpr bool after_rounding = true;
   double absent = 1;
-  kind storage = kind::nothing;
+  load_any* load = nullptr;
   const void* data = nullptr;
   bool one_plus = false;
-  kind rounded = kind::nothing;  // what is multiplied is rounded to this first
-  kind gate_storage = kind::nothing;
+  round_any* round = nullptr;  // what is multiplied goes through this first
+  load_any* load_gate = nullptr;
   const void* gate = nullptr;
 
   template <class Count>
   ROWNORM_INLINE pack<double> operator()(place<double, in_order, Count> at) const {
     pack<double> v = splat(absent);
-    if (data != nullptr) v = load_any(storage, data, of_any(at));
+    if (data != nullptr) v = load(data, of_any(at));
     if (one_plus) v = v + splat(1.0);
-    if (gate != nullptr) v = v * silu_of_any(gate_storage, gate, of_any(at));
+    if (load_gate != nullptr) v = v * load_gate(gate, of_any(at));
     return v;
   }
 };
@@ -367,13 +367,19 @@ struct any_parameter {
 template <class X, class S, bool OnePlus, bool AfterRounding>
 ROWNORM_INLINE any_parameter of_any(const parameter<S, OnePlus, AfterRounding>& p,
                                     double absent = 1) {
-  return {absent, kind_of<S>, p.data, OnePlus && parameter<S>::present,
-          AfterRounding ? kind_of<X> : kind::nothing};
+  any_parameter any{absent};
+  if constexpr (parameter<S>::present) {
+    any.load = load_doubles<S>;
+    any.data = p.data;
+    any.one_plus = OnePlus;
+  }
+  if constexpr (AfterRounding && !std::is_void_v<X>) any.round = round_doubles<X>;
+  return any;
 }
 template <class X, class Gamma, class Z>
 ROWNORM_INLINE any_parameter of_any(const gated_parameter<Gamma, Z>& p) {
   any_parameter gamma = of_any<X>(p.gamma);
-  gamma.gate_storage = kind_of<std::remove_const_t<typename Z::value_type>>;
+  gamma.load_gate = load_silu<std::remove_const_t<typename Z::value_type>>;
   gamma.gate = row(p.z, p.i);
   return gamma;
 }
@@ -385,22 +391,22 @@ ROWNORM_INLINE any_parameter any_shift(const Beta& beta) {
 /// A row that is written, or added to.
 struct any_to {
   using stored = void;
-  kind storage;
+  store_any* store;
   void* data;
-  bool adds = false;
+  load_any* load = nullptr;  // where it is added to
   template <class Count>
   ROWNORM_INLINE void put(place<double, in_order, Count> at, pack<double> v) const {
-    if (adds) v = load_any(storage, data, of_any(at)) + v;
-    store_any(storage, data, of_any(at), v);
+    if (load != nullptr) v = load(data, of_any(at)) + v;
+    store(data, of_any(at), v);
   }
 };
 template <class S>
 ROWNORM_INLINE any_to of_any(const to<S>& y) {
-  return {kind_of<S>, y.data};
+  return {store_doubles<S>, y.data};
 }
 template <class S>
 ROWNORM_INLINE any_to of_any(const to_sum<S>& y) {
-  return {kind_of<S>, y.data, true};
+  return {store_doubles<S>, y.data, load_doubles<S>};
 }
 /// Other outputs as they are.
 template <class Y>
@@ -460,7 +466,7 @@ ROWNORM_INLINE pack<T> scale_and_shift(place<T, Order, Count> at, pack<T> z, con
 template <class X, class Count, class Beta>
 ROWNORM_INLINE pack<double> scale_and_shift(place<double, in_order, Count> at, pack<double> z,
                                             const any_parameter& gamma, const Beta& beta) {
-  if (gamma.rounded != kind::nothing) z = rounded_to_any(gamma.rounded, z);
+  if (gamma.round != nullptr) z = gamma.round(z);
   if constexpr (Beta::present) return fma(z, gamma(at), beta(at));
   else return z * gamma(at);
 }
@@ -715,7 +721,7 @@ ROWNORM_FLAT ROWNORM_COLD double rms_norm_row_again(std::size_t n, std::size_t k
                                                     const any_parameter& gamma, const Y& y,
                                                     epsilon eps, double squares) {
   if (std::is_same_v<T, float>) squares = squares_again(k, x);
-  if (x.may_leave_range() && !usable<double>(squares, eps)) {
+  if (x.may_leave_range && !usable<double>(squares, eps)) {
     x.scale = scale_for(squares, 0, eps);
     squares = squares_again(k, x);
   }
@@ -898,7 +904,7 @@ ROWNORM_FLAT ROWNORM_COLD mean_and_rstd layer_norm_row_again(std::size_t n, any_
                                                              epsilon eps, const moments<T>& of_x) {
   moments<double> m{static_cast<double>(of_x.mean), of_x.rest, of_x.variance};
   if (std::is_same_v<T, float>) m = find_moments<double>(n, x, x);
-  if (x.may_leave_range() && !usable(m, eps)) {
+  if (x.may_leave_range && !usable(m, eps)) {
     x.scale = scale_for(m.variance, m.mean, eps);
     m = find_moments<double>(n, x, x);
   }
@@ -1241,25 +1247,24 @@ struct row_sums<none_t> {
 
 /// The same with types told at run time.
 struct any_sums {
-  kind storage;
-  void* partial;
+  load_any* load = nullptr;
+  store_any* store = nullptr;
+  void* partial = nullptr;
   template <class Count>
   ROWNORM_INLINE void add(place<double, in_order, Count> at, pack<double> x, pack<double> y) const {
-    if (partial != nullptr)
-      store_any(storage, partial, of_any(at), fma(x, y, load_any(storage, partial, of_any(at))));
+    if (partial != nullptr) store(partial, of_any(at), fma(x, y, load(partial, of_any(at))));
   }
   template <class Count>
   ROWNORM_INLINE void add(place<double, in_order, Count> at, pack<double> x) const {
-    if (partial != nullptr)
-      store_any(storage, partial, of_any(at), load_any(storage, partial, of_any(at)) + x);
+    if (partial != nullptr) store(partial, of_any(at), load(partial, of_any(at)) + x);
   }
 };
 template <class T>
 ROWNORM_INLINE any_sums of_any(const row_sums<T>& sums) {
-  return {kind_of<T>, sums.partial};
+  return {load_doubles<T>, store_doubles<T>, sums.partial};
 }
 ROWNORM_INLINE any_sums of_any(const row_sums<none_t>&) {
-  return {kind::nothing, nullptr};
+  return {};
 }
 
 /// d += total, for a gradient that lies in rows `stride` numbers apart. Where one block is all, its
@@ -1376,7 +1381,7 @@ ROWNORM_FLAT ROWNORM_COLD void rms_norm_backward_row_again(std::size_t n, const 
                                                            row_statistics known, double squares) {
   totals<2> t{{squares, 0}};
   if (std::is_same_v<T, float>) t = gradient_sums<double>(n, dy, x, gamma);
-  if (x.may_leave_range() && !usable<double>(t.of[0], known.eps)) {
+  if (x.may_leave_range && !usable<double>(t.of[0], known.eps)) {
     x.scale = scale_for(t.of[0], 0, known.eps);
     t = gradient_sums<double>(n, dy, x, gamma);
   }
@@ -1496,7 +1501,7 @@ ROWNORM_FLAT ROWNORM_COLD void layer_norm_backward_row_again(
     m = corrected(a);
   };
   if (std::is_same_v<T, float>) sum();
-  if (x.may_leave_range() && !usable(m, known.eps)) {
+  if (x.may_leave_range && !usable(m, known.eps)) {
     x.scale = scale_for(m.variance, m.mean, known.eps);
     sum();
   }

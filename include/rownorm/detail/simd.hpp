@@ -1021,17 +1021,11 @@ ROWNORM_INLINE pack<T> zero_beyond(place<T, Order, Count> at, pack<T> v) {
 }
 
 // ---------------------------------------------------------------------------------------------
-// Storage that is told at run time, as doubles: for rows that are done again, which are few. One
-// function for all types, so that a call does not carry a second copy of itself for them.
+// Storage that is told at run time, as doubles: for rows that are done again, which are few. What
+// does that is one function for all types, so that a call does not carry a second copy of itself;
+// it is given these, of the types that the call has. (Packs by reference: g++ 12 does not align
+// those that it passes on the stack of a tail call.)
 // ---------------------------------------------------------------------------------------------
-
-enum class kind : unsigned char { nothing, f32, f64, f16, bf16 };
-template <class S>
-inline constexpr kind kind_of = std::is_same_v<S, float>      ? kind::f32
-                                : std::is_same_v<S, double>   ? kind::f64
-                                : std::is_same_v<S, float16>  ? kind::f16
-                                : std::is_same_v<S, bfloat16> ? kind::bf16
-                                                              : kind::nothing;
 
 using place_of_any = place<double, in_order, std::size_t>;
 ROWNORM_INLINE place_of_any of_any(place<double, in_order, all> at) {
@@ -1041,48 +1035,25 @@ ROWNORM_INLINE place_of_any of_any(place_of_any at) {
   return at;
 }
 
-ROWNORM_FLAT ROWNORM_COLD inline pack<double> load_any(kind storage, const void* row,
-                                                       place_of_any at) {
-  switch (storage) {
-    case kind::f64:
-      return load(at, static_cast<const double*>(row));
-    case kind::f16:
-      return load(at, static_cast<const float16*>(row));
-    case kind::bf16:
-      return load(at, static_cast<const bfloat16*>(row));
-    default:
-      return load(at, static_cast<const float*>(row));
-  }
+using load_any = pack<double>(const void* row, place_of_any at);
+using store_any = void(void* row, place_of_any at, const pack<double>& v);
+using round_any = pack<double>(const pack<double>& v);
+
+template <class S>
+ROWNORM_FLAT ROWNORM_COLD pack<double> load_doubles(const void* row, place_of_any at) {
+  return load(at, static_cast<const S*>(row));
 }
-ROWNORM_FLAT ROWNORM_COLD inline void store_any(kind storage, void* row, place_of_any at,
-                                                pack<double> v) {
-  switch (storage) {
-    case kind::f64:
-      return store(at, static_cast<double*>(row), v);
-    case kind::f16:
-      return store(at, static_cast<float16*>(row), v);
-    case kind::bf16:
-      return store(at, static_cast<bfloat16*>(row), v);
-    default:
-      return store(at, static_cast<float*>(row), v);
-  }
+template <class S>
+ROWNORM_FLAT ROWNORM_COLD pack<double> load_silu(const void* row, place_of_any at) {
+  return silu(load(at, static_cast<const S*>(row)));
 }
-/// v rounded to what a number of the storage can hold.
-ROWNORM_FLAT ROWNORM_COLD inline pack<double> rounded_to_any(kind storage, pack<double> v) {
-  switch (storage) {
-    case kind::f32:
-      return rounded_to<float>(v);
-    case kind::f16:
-      return rounded_to<float16>(v);
-    case kind::bf16:
-      return rounded_to<bfloat16>(v);
-    default:
-      return v;
-  }
+template <class S>
+ROWNORM_FLAT ROWNORM_COLD void store_doubles(void* row, place_of_any at, const pack<double>& v) {
+  store(at, static_cast<S*>(row), v);
 }
-ROWNORM_FLAT ROWNORM_COLD inline pack<double> silu_of_any(kind storage, const void* row,
-                                                          place_of_any at) {
-  return silu(load_any(storage, row, at));
+template <class S>
+ROWNORM_FLAT ROWNORM_COLD pack<double> round_doubles(const pack<double>& v) {
+  return rounded_to<S>(v);
 }
 
 // ---------------------------------------------------------------------------------------------
