@@ -286,7 +286,7 @@ ROWNORM_FLAT void rms_gradient_second_half(std::size_t n, double length,
   const squares_shard<T>& s = all.shard.x;
   const double square = s.squares / length;
   const double r = known.known ? known.r / s.scale : scaled_factor(s.scale, square, known.eps);
-  const double slope = all.shard.gx * r / length * slope_of_root(square, r, known.eps);
+  const double slope = all.shard.gx / length * r * slope_of_root(square, r, known.eps);
   const bool possible =
       !all.wide && possible_in(s, known.eps) && possible_gradient<T>(all.shard.gx, slope);
   using X = typename Source::stored;
@@ -312,7 +312,7 @@ ROWNORM_FLAT void layer_gradient_second_half(std::size_t n,
   const moments_shard<T>& s = all.shard.x;
   const double variance = s.squares / s.count;
   const double r = known.known ? known.r / s.scale : scaled_factor(s.scale, variance, known.eps);
-  const double slope = all.shard.gd * r / s.count * slope_of_root(variance, r, known.eps);
+  const double slope = all.shard.gd / s.count * r * slope_of_root(variance, r, known.eps);
   const double shift = all.shard.g / s.count;
   const bool possible = !all.wide && usable(moments_from<T>(s), known.eps) &&
                         possible_gradient<T>(all.shard.g, shift) &&
