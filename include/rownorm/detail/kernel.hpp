@@ -525,6 +525,7 @@ ROWNORM_INLINE void in_two_halves(std::size_t begin, std::size_t end, std::size_
   double r[most];
   for (std::size_t i = begin; i < end; i += block) {
     const std::size_t m = end - i < block ? end - i : block;
+    ROWNORM_ONCE
     for (std::size_t j = 0; j < m; ++j) {
       found[j] = first(i + j);
       r[j] = spread(found[j]);

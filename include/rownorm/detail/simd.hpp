@@ -1496,6 +1496,7 @@ ROWNORM_INLINE void in_registers(double* numbers, std::size_t m, F f) {
   std::size_t i = 0;
   for (; i + width<double> <= m; i += width<double>)
     store_batch(numbers + i, f(load_batch(numbers + i)));
+  ROWNORM_ONCE
   for (; i < m; ++i) numbers[i] = f(numbers[i]);
 }
 
