@@ -1215,7 +1215,8 @@ struct lane_sets {
 /// Pack P of what is left of the lanes, halved once or twice more where it holds more of them than
 /// the second set, goes to that set's registers.
 template <std::size_t P, class Order, class Combine>
-ROWNORM_INLINE void widen(lane_set& to, const pack<float>& v, [[maybe_unused]] Combine combine) {
+ROWNORM_INLINE void into_second_set(lane_set& to, const pack<float>& v,
+                                    [[maybe_unused]] Combine combine) {
   [[maybe_unused]] constexpr bool split = std::is_same_v<Order, even_odd>;
 #if defined(ROWNORM_AVX512)
   const auto half = [&](batch<float> x) ROWNORM_LAMBDA {
@@ -1253,7 +1254,8 @@ ROWNORM_INLINE void widen(lane_set& to, const pack<float>& v, [[maybe_unused]] C
 #endif
 }
 template <std::size_t P, class Order, class Combine>
-ROWNORM_INLINE void widen(lane_set& to, const pack<double>& v, [[maybe_unused]] Combine combine) {
+ROWNORM_INLINE void into_second_set(lane_set& to, const pack<double>& v,
+                                    [[maybe_unused]] Combine combine) {
   constexpr std::size_t left = pack_width<double>;
   if constexpr (left > second_lanes) {
     to.lane[0] = combine(v.a, v.b);
@@ -1273,7 +1275,7 @@ ROWNORM_INLINE void fold(lane_set& to, const pack<T> (&v)[N], Combine combine) {
     });
     fold<Order>(to, half, combine);
   } else {
-    unroll<N>([&](auto p) ROWNORM_LAMBDA { widen<p(), Order>(to, v[p()], combine); });
+    unroll<N>([&](auto p) ROWNORM_LAMBDA { into_second_set<p(), Order>(to, v[p()], combine); });
   }
 }
 
