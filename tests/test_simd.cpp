@@ -84,6 +84,15 @@ void check_sums() {
                                     lane = fma(d, d, lane);
                                   }))
         << format<S>::name << ' ' << n;
+
+    // Four sums at once, which not every ISA has the registers for.
+    const auto four =
+        rn::detail::gradient_sums_around(shift, n, row, row, rn::detail::no_parameter{});
+    EXPECT_EQ(four.of[0], around.of[0]) << format<S>::name << ' ' << n;
+    EXPECT_EQ(four.of[1], around.of[1]) << format<S>::name << ' ' << n;
+    EXPECT_EQ(four.of[2], model(x, [](T& lane, T v) { lane += v; })) << format<S>::name << ' ' << n;
+    EXPECT_EQ(four.of[3], model(x, [=](T& lane, T v) { lane = fma(v, v - shift, lane); }))
+        << format<S>::name << ' ' << n;
   }
 }
 
