@@ -255,6 +255,18 @@ TYPED_TEST(LayerNormOf, ARowOfEqualNumbersGivesBeta) {
       }
 }
 
+/// At eps = 0 the least that is left of a variance would show.
+TYPED_TEST(LayerNormOf, EqualNumbersOfAnyValueGiveZeros) {
+  using T = TypeParam;
+  for (std::size_t n = 2; n <= 700; ++n) {
+    const matrix<T> values = normals<T>(8, 1, static_cast<unsigned>(n), 40);
+    const matrix<T> x = values.replicate(1, static_cast<Eigen::Index>(n));
+    matrix<T> y(x.rows(), x.cols());
+    rn::layer_norm(x, rn::none, rn::none, y, 0);
+    EXPECT_TRUE((y.array() == number<T>(0)).all()) << "length " << n;
+  }
+}
+
 // -----------------------------------------------------------------------------------------------
 // heads, and rows that are not there.
 // -----------------------------------------------------------------------------------------------
