@@ -1384,30 +1384,22 @@ inline constexpr std::size_t strips = packs<T> / in_strip<T, K>;
 template <class T, int K>
 inline constexpr std::size_t left_of_strip = strips<T, K> == 1 ? packs_left<T> : 1;
 
-/// The last, short group of a row: its whole packs, then what is left, which goes to the lanes of
-/// the pack after them.
+/// step(place, lanes...) for the packs of a strip in the last, short group of a row: those that are
+/// whole, and what is left in the one after them. (A step for each pack that may be that one: to
+/// choose its lanes and step once took LayerNorm of 64x33 to 64x100 floats 1.05 to 1.10 of the
+/// time.)
 template <class T, class Order, int K, std::size_t Strip, class Step>
 ROWNORM_INLINE void sum_short_group(std::size_t begin, std::size_t end, Step& step,
                                     sums<T, K, in_strip<T, K>>& s) {
   constexpr auto k = std::make_index_sequence<K>{};
-  constexpr std::size_t apart = strips<T, K>;
   const std::size_t whole_packs = (end - begin) / pack_width<T>;
-  const std::size_t rest = begin + whole_packs * pack_width<T>;
+  const std::size_t rest = (end - begin) % pack_width<T>;
   unroll<in_strip<T, K>>([&](auto p) ROWNORM_LAMBDA {
-    constexpr std::size_t of_group = Strip + p() * apart;
-    if (whole_packs > of_group)
-      add_at(k, s, p(), step, place<T, Order, all>{begin + of_group * pack_width<T>, {}});
-  });
-  if (rest == end || whole_packs % apart != Strip) return;
-  sums<T, K, 1> last;
-  unroll<in_strip<T, K>>([&](auto p) ROWNORM_LAMBDA {
-    if (whole_packs / apart == p())
-      unroll<K>([&](auto i) ROWNORM_LAMBDA { last.lane[i()][0] = s.lane[i()][p()]; });
-  });
-  add_at(k, last, 0, step, place<T, Order, std::size_t>{rest, end - rest});
-  unroll<in_strip<T, K>>([&](auto p) ROWNORM_LAMBDA {
-    if (whole_packs / apart == p())
-      unroll<K>([&](auto i) ROWNORM_LAMBDA { s.lane[i()][p()] = last.lane[i()][0]; });
+    constexpr std::size_t of_group = Strip + p() * strips<T, K>;
+    const std::size_t at = begin + of_group * pack_width<T>;
+    if (whole_packs > of_group) add_at(k, s, p(), step, place<T, Order, all>{at, {}});
+    else if (whole_packs == of_group && rest != 0)
+      add_at(k, s, p(), step, place<T, Order, std::size_t>{at, rest});
   });
 }
 
