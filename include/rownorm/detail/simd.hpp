@@ -1281,6 +1281,7 @@ ROWNORM_INLINE void fold(pack<T> (&to)[Left], const pack<T> (&v)[N], Combine com
 template <class T>
 inline constexpr std::size_t packs_left =
     second_lanes > pack_width<T> ? second_lanes / pack_width<T> : 1;
+/// The same as a second set.
 template <class Order, class T, std::size_t N, class Combine>
 ROWNORM_INLINE void fold(lane_set& to, const pack<T> (&v)[N], Combine combine) {
   pack<T> left[packs_left<T>];
@@ -1433,10 +1434,8 @@ ROWNORM_INLINE void sum_strips(std::size_t begin, std::size_t end, Function& ste
     sum_strips<T, Order, K, Peaks, First, 2 * Step>(begin, end, step, s);
     sum_strips<T, Order, K, Peaks, First + Step, 2 * Step>(begin, end, step, other);
     unroll<K>([&](auto k) ROWNORM_LAMBDA {
-      const combine_of<K, Peaks, decltype(k)> combine{};
-      pack<T>& v = s.lane[k()][0];
-      v.a = combine(v.a, other.lane[k()][0].a);
-      v.b = combine(v.b, other.lane[k()][0].b);
+      const pack<T> both[] = {s.lane[k()][0], other.lane[k()][0]};
+      fold(s.lane[k()], both, combine_of<K, Peaks, decltype(k)>{});
     });
   } else {
     sums<T, K, in_strip<T, K>> of_strip;
