@@ -7,6 +7,7 @@
 #include <random>
 #include <rownorm/rownorm.hpp>
 #include <string>
+#include <vector>
 
 #include "reference.hpp"
 
@@ -107,6 +108,13 @@ void every_row_is_right(Norm norm, Exact exact, Error error) {
         EXPECT_TRUE(test::within(test::values(y), right.y, [&](std::size_t i) {
           return error(right.y[i], g[i], b[i]) + subnormal_error<T, S>(right.y[i], g[i]);
         })) << what;
+        // Among others, which are done side by side, as alone.
+        test::matrix<S> rows = x.replicate(5, 1), all_y(rows.rows(), rows.cols());
+        std::vector<double> all_rstd(5, -1);
+        norm(rows, gamma, beta, all_y, eps, rownorm::rows<double>(all_rstd.data(), 1, 5));
+        for (Eigen::Index i = 0; i < 5; ++i)
+          EXPECT_TRUE(test::same_bits(all_y.row(i), y)) << what << ", row " << i << " of 5";
+        EXPECT_EQ(all_rstd, std::vector<double>(5, rstd)) << what;
         if (right.rstd > std::numeric_limits<double>::max()) continue;
         EXPECT_NEAR(static_cast<double>(rstd / (right.rstd == 0 ? 1 : right.rstd)),
                     right.rstd == 0 ? 0 : 1, static_cast<double>(test::rstd_error<T>))

@@ -55,6 +55,29 @@ TEST(LayerNorm, FirstNumbersUnlikeTheRest) {
         << i;
 }
 
+// The mean just within a standard deviation of 0. With the bound that floats have half of the
+// variance would cancel here, for up to 3.8 eps.
+TEST(LayerNorm, DoublesWhoseMeanIsAStandardDeviation) {
+  constexpr std::size_t lengths[] = {3, 5, 6, 7, 9};
+  for (const std::size_t n : lengths) {
+    matrix<double> x = normals<double>(20000, n, static_cast<unsigned>(n));
+    for (auto row : x.rowwise()) {
+      row.array() -= row.mean();
+      row.array() += 0.985 * row.norm() / std::sqrt(static_cast<double>(n));
+    }
+    matrix<double> y(x.rows(), x.cols());
+    rn::layer_norm(x, rn::none, rn::none, y, 0);
+    for (Eigen::Index i = 0; i < x.rows(); ++i) {
+      const auto r = reference::layer_norm(values(x.row(i)), {}, {}, 0);
+      const reference::row scale = scales(r.y, {}, {});
+      EXPECT_TRUE(
+          within(values(y.row(i)), r.y,
+                 [&](std::size_t j) { return 3 * step<double> * std::max(real{1}, scale[j]); }))
+          << n << " numbers";
+    }
+  }
+}
+
 /// Two rows against the reference, x and y with guard numbers around the rows.
 template <class X, class G, class B, class Y, class T = arithmetic<X, G, B, Y>>
 void check(std::size_t n, rn::epsilon eps, double centre = 0) {
