@@ -614,7 +614,7 @@ ROWNORM_FLAT ROWNORM_APART inline double reciprocals_of_rms(double* r, std::size
     });
   return r[0];
 }
-/// 1 / sqrt(variance + eps) of m rows.
+/// 1 / sqrt(variance + eps) of m rows, in the same way.
 ROWNORM_FLAT ROWNORM_APART inline double reciprocals_of_deviation(double* r, std::size_t m,
                                                                   double last, epsilon eps) {
   if (m == 1) return reciprocal_root(last, eps);
@@ -846,7 +846,7 @@ struct around {
 /// whole one what cancels in square - delta^2 cost a row of 3 numbers 4.09 eps.
 template <int K, class T, class First, class Again>
 ROWNORM_INLINE around<T, K> sums_near_mean(std::size_t n, T shift, First first, Again again) {
-  // A product, since a quotient would wait for the sums (64x33 to 64x72 floats: 0.93 to 0.95 of the
+  // A product, since a quotient would wait for the sums (64x33 to 64x96 floats: 0.95 to 0.96 of the
   // time). The second time a quotient: of equal numbers both means are exact then, and the variance
   // is 0.
   const double length = static_cast<double>(n), share = 1 / length;

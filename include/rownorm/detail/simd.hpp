@@ -1095,8 +1095,8 @@ inline constexpr std::size_t packs = lanes<T> / pack_width<T>;
 template <class T>
 inline constexpr std::size_t chunk = 4 * lanes<T>;
 
-/// K sums side by side.
-template <class T, int K, std::size_t Packs = packs<T>>
+/// So many packs of the lanes of K sums.
+template <class T, int K, std::size_t Packs>
 struct sums {
   pack<T> lane[K][Packs];
 };
