@@ -16,8 +16,8 @@ import subprocess
 import sys
 import tempfile
 
-KERNEL, SIMD, CHECK, EIGEN = (
-    f"rownorm/detail/{name}.hpp" for name in ("kernel", "simd", "check", "eigen"))
+KERNEL, SIMD, CHECK, ARGUMENTS = (
+    f"rownorm/detail/{name}.hpp" for name in ("kernel", "simd", "check", "arguments"))
 RMS, LAYER = "rownorm/rms_norm.hpp", "rownorm/layer_norm.hpp"
 
 # name, file, the text, what is put in its place, the test that must fail.
@@ -80,7 +80,7 @@ MUTANTS = [
      "", "test_rms_norm"),
     ("one_plus dropped", KERNEL, "return load(at, data) + splat(T(1));", "return load(at, data);",
      "test_rms_norm"),
-    ("one_plus lost on the way", EIGEN, "return to_parameter<true, AfterRounding>(a.gamma);",
+    ("one_plus lost on the way", ARGUMENTS, "return to_parameter<true, AfterRounding>(a.gamma);",
      "return to_parameter<OnePlus, AfterRounding>(a.gamma);", "test_rms_norm"),
     ("the sum is not stored", KERNEL,
      "return store_rounded(at, residual, load(at, residual) + load(at, x));",

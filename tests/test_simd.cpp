@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // detail/simd.hpp: the order of the sum against a scalar model, and each 16-bit number through load
 // and store.
-#include <rownorm/detail/eigen.hpp>
+#include <rownorm/detail/arguments.hpp>
 #include <rownorm/detail/kernel.hpp>
 #include <rownorm/detail/simd.hpp>
 

@@ -6,8 +6,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "detail/arguments.hpp"
 #include "detail/check.hpp"
-#include "detail/eigen.hpp"
 #include "detail/here.hpp"
 #include "detail/kernel.hpp"
 #include "types.hpp"

@@ -6,7 +6,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "eigen.hpp"
+#include "arguments.hpp"
 #include "kernel.hpp"
 
 namespace rownorm {
