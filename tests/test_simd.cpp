@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// detail/simd.hpp: the order of the sum against a scalar model, and each 16-bit number through load
-// and store.
-#include <rownorm/detail/arguments.hpp>
+// detail/sum.hpp and storage.hpp: the order of the sum against a scalar model, and each 16-bit
+// number through load and store.
+#include <rownorm/detail/eigen.hpp>
 #include <rownorm/detail/kernel.hpp>
-#include <rownorm/detail/simd.hpp>
+#include <rownorm/detail/storage.hpp>
+#include <rownorm/detail/sum.hpp>
 
 #include "reference.hpp"
 
@@ -146,28 +147,28 @@ inline constexpr std::size_t pack = rn::detail::pack_width<T>;
 
 template <class T, class Order, class S>
 void load(const S* from, T* to, std::size_t n) {
-  using rn::detail::all;
+  using rn::detail::full;
   const auto* p = reinterpret_cast<const typename rn::storage<S>::type*>(from);
   rn::detail::pack<T> v;
-  if (n == pack<T>) v = rn::detail::load(rn::detail::place<T, Order, all>{0, {}}, p);
+  if (n == pack<T>) v = rn::detail::load(rn::detail::place<T, Order, full>{0, {}}, p);
   else v = rn::detail::load(rn::detail::place<T, Order, std::size_t>{0, n}, p);
   rn::detail::store_batch(to, v.a);
   rn::detail::store_batch(to + pack<T> / 2, v.b);
 }
 template <class T, class Order, class S>
 void store(const T* from, S* to, std::size_t n) {
-  using rn::detail::all;
+  using rn::detail::full;
   auto* p = reinterpret_cast<typename rn::storage<S>::type*>(to);
   const rn::detail::pack<T> v{rn::detail::load_batch(from),
                               rn::detail::load_batch(from + pack<T> / 2)};
-  if (n == pack<T>) rn::detail::store(rn::detail::place<T, Order, all>{0, {}}, p, v);
+  if (n == pack<T>) rn::detail::store(rn::detail::place<T, Order, full>{0, {}}, p, v);
   else rn::detail::store(rn::detail::place<T, Order, std::size_t>{0, n}, p, v);
 }
 /// What store_rounded gives back (and `rounded_to` at a place, which must be the same), as lanes;
 /// it stores as store does.
 template <class T, class Order, class S>
 void keep(const T* from, S* to, std::size_t n, T* kept) {
-  using rn::detail::all;
+  using rn::detail::full;
   using stored = typename rn::storage<S>::type;
   auto* p = reinterpret_cast<stored*>(to);
   const rn::detail::pack<T> v{rn::detail::load_batch(from),
@@ -182,7 +183,7 @@ void keep(const T* from, S* to, std::size_t n, T* kept) {
     rn::detail::store_batch(again + pack<T> / 2, same_r.b);
     EXPECT_EQ(std::memcmp(kept, again, sizeof again), 0);
   };
-  if (n == pack<T>) at(rn::detail::place<T, Order, all>{0, {}});
+  if (n == pack<T>) at(rn::detail::place<T, Order, full>{0, {}});
   else at(rn::detail::place<T, Order, std::size_t>{0, n});
 }
 

@@ -8,7 +8,9 @@
 #include <type_traits>
 
 #include "../types.hpp"
-#include "simd.hpp"
+#include "silu.hpp"
+#include "storage.hpp"
+#include "sum.hpp"
 
 namespace rownorm {
 inline namespace ROWNORM_ISA {
@@ -250,7 +252,7 @@ struct to_int8 {
   template <class T, class Order, class Count>
   ROWNORM_INLINE void put(place<T, Order, Count> at, pack<T> v) const {
     const T factor = static_cast<T>(inverse);
-    const pack<T> clamped = min(max(v * splat(factor), splat(T(-128))), splat(T(127)));
+    const pack<T> clamped = minimum(maximum(v * splat(factor), splat(T(-128))), splat(T(127)));
     store_int8(data + at.i, clamped, T(1), at.n);
   }
 };
@@ -445,7 +447,7 @@ ROWNORM_INLINE void write_row_by_packs(std::size_t n, const to<S>& y, Value valu
                                        const Sources&... sources) {
   const std::size_t rest = n % pack_width<T>;
   const bool overlaps = !ROWNORM_LIKELY(rest == 0) && n > pack_width<T> && !y.streaming;
-  const place<T, Order, all> end{n - pack_width<T>, {}};
+  const place<T, Order, full> end{n - pack_width<T>, {}};
   pack<T> last;
   if (overlaps) last = value(end);
   write_row<T, Order>(overlaps ? n - rest : n, y, value, sources...);
@@ -494,7 +496,7 @@ ROWNORM_INLINE void apply(std::size_t n, const Source& x, const Gamma& gamma, co
           sum<T, in_order, 2, 1>(n, [&](auto at, pack<T>& s, pack<T>& m) ROWNORM_LAMBDA {
             const pack<T> v = zero_beyond(at, result(at));
             s = fma(v, splat(T(0)), s);
-            m = max(m, abs(v));
+            m = maximum(m, abs(v));
           });
       peak = t.of[0] == 0 ? t.of[1] : std::numeric_limits<double>::quiet_NaN();
     }
@@ -672,7 +674,7 @@ ROWNORM_FLAT ROWNORM_APART totals<2> squares_and_peak(std::size_t n, Source x, G
   return sum<T, order, 2, 1>(n, [&](auto at, pack<T>& s, pack<T>& m) ROWNORM_LAMBDA {
     const pack<T> v = x(at);
     s = fma(v, v, s);
-    m = max(m, abs(scale_and_shift<X>(at, v, gamma, no_parameter{})));
+    m = maximum(m, abs(scale_and_shift<X>(at, v, gamma, no_parameter{})));
   });
 }
 

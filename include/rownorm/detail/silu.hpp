@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+// e^x and silu of a pack; never a load but that of the type-erased gate.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "config.hpp"
+#include "storage.hpp"
+
+namespace rownorm {
+inline namespace ROWNORM_ISA {
+namespace detail {
+
+/// 2^k for integers k that to_integer was added to.
+ROWNORM_INLINE batch<float> power_of_two(batch<float> k) {
+  return as<float>((as<std::uint32_t>(k) + words(127u)) << 23);
+}
+ROWNORM_INLINE batch<double> power_of_two(batch<double> k) {
+  using longs = batch<std::uint64_t>;
+  return as<double>((as<std::uint64_t>(k) + longs(std::uint64_t{1023})) << 52);
+}
+
+inline constexpr double inverse_factorial[] = {1.0,
+                                               1.0,
+                                               1.0 / 2,
+                                               1.0 / 6,
+                                               1.0 / 24,
+                                               1.0 / 120,
+                                               1.0 / 720,
+                                               1.0 / 5040,
+                                               1.0 / 40320,
+                                               1.0 / 362880,
+                                               1.0 / 3628800,
+                                               1.0 / 39916800,
+                                               1.0 / 479001600,
+                                               1.0 / 6227020800};
+
+/// e^x for x in [-87, 87] (double: [-700, 700]): x = k * ln 2 + r, and the Taylor polynomial of r,
+/// of so high a degree that what it leaves is less than a tenth of the step of T at 1.
+template <class T>
+ROWNORM_INLINE batch<T> exp(batch<T> x) {
+  constexpr bool single = std::is_same_v<T, float>;
+  constexpr std::size_t degree = single ? 7 : 13;
+  const batch<T> shifted = fma(x, batch<T>(T(1.4426950408889634)), batch<T>(to_integer<T>));
+  const batch<T> k = batch<T>(to_integer<T>) - shifted;
+  // -ln 2 comes in two parts, the first with zeros at its end so that k times it is exact.
+  batch<T> r = fma(k, batch<T>(single ? T(0x1.62e4p-1) : T(0x1.62e42fefa38p-1)), x);
+  r = fma(k, batch<T>(single ? T(0x1.7f7d1cp-20) : T(0x1.ef35793c7673p-45)), r);
+  batch<T> p = batch<T>(T(inverse_factorial[degree]));
+  unroll<degree>([&](auto i) ROWNORM_LAMBDA {
+    p = fma(p, r, batch<T>(T(inverse_factorial[degree - 1 - i()])));
+  });
+  return p * power_of_two(shifted);
+}
+
+/// z / (1 + e^-z). Below z = -87 (double: -700), where e^-z leaves the range, the denominator is
+/// that of the limit: the result is then less than 2e-36 (double: 7e-302) in size, and so is its
+/// error.
+template <class T>
+ROWNORM_INLINE pack<T> silu(pack<T> z) {
+  const T limit = std::is_same_v<T, float> ? T(87) : T(700);
+  const pack<T> x = maximum(minimum(splat(T(0)) - z, splat(limit)), splat(-limit));
+  return z / (splat(T(1)) + pack<T>{exp(x.a), exp(x.b)});
+}
+
+/// Of storage that is told at run time, as load_doubles.
+template <class S>
+ROWNORM_FLAT ROWNORM_COLD pack<double> load_silu(const void* row, place_of_any at) {
+  return silu(load(at, static_cast<const S*>(row)));
+}
+
+}  // namespace detail
+}  // namespace ROWNORM_ISA
+}  // namespace rownorm
