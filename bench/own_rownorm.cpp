@@ -68,16 +68,16 @@ template <class S>
 contender reduction(const problem& p, op what) {
   using A = real<S>;
   namespace detail = rownorm::detail;
-  const auto source = detail::input(detail::to_input(rows_of(p, p.x<S>())));
+  const auto rows = detail::matrix_of(detail::to_input(rows_of(p, p.x<S>())));
   const std::size_t n = p.length;
   if (what == op::rms_norm)
     return finder<S>("sum of squares", role::reduction, p, what, [=](std::size_t i) ROWNORM_FLAT {
-      const double squares = detail::sum_of_squares<A>(n, source.first(i));
+      const double squares = detail::sum_of_squares<A>(n, rows.at_row(i));
       return found{0, squares / static_cast<double>(n)};
     });
   return finder<S>("mean and variance", role::reduction, p, what, [=](std::size_t i) ROWNORM_FLAT {
-    const auto m = detail::find_moments<A>(n, source.first(i), source.second(i));
-    return found{static_cast<double>(m.mean) + m.rest, m.variance};
+    const auto m = detail::moments_in<A>(n, rows.at_row(i), rows.at_row(i));
+    return found{m.mean + m.rest, m.variance};
   });
 }
 

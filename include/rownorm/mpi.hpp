@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "detail/scratch.hpp"
-#include "detail/shards.hpp"
+#include "detail/together.hpp"
 #include "where.hpp"
 
 namespace rownorm {
@@ -126,6 +126,8 @@ void all_reduce(MPI_Comm comm, std::vector<Shard>& shards) {
 template <class T, class Source>
 using shard_arithmetic =
     std::conditional_t<std::is_same_v<typename Source::stored, double>, double, T>;
+template <class M>
+using row_of = decltype(std::declval<const M&>().at_row(0u));
 
 template <>
 struct runner<columns> {
@@ -138,114 +140,134 @@ struct runner<columns> {
     if (between_groups) checks("columns").miss("comm is an intercommunicator");
   }
 
-  template <class A, class X, class Gamma, class Y, class R>
-  void rms_norm(std::size_t count, std::size_t n, std::size_t, const X& x, const Gamma& gamma,
-                const Y& y, epsilon eps, const R& rstd) const {
-    using T = shard_arithmetic<A, decltype(x.second(0u))>;
+  template <class A, class X, class Affine, class Y, class R>
+  void forward(std::size_t count,
+               const rms_norm_rows<A, std::size_t, X, Affine, Y, found_squares, R>& rows) const {
+    using T = shard_arithmetic<A, row_of<decltype(rows.x.again)>>;
     if (count == 0 || where.D == 0) return;
-    static_assert(!needs_peak<decltype(y.at_row(0u))>,
-                  "rownorm: quantized(q, scales) needs whole rows: give it one scale for all");
+    check_sink<Y>();
+    const epsilon eps = rows.statistic.eps;
     std::vector<squares_shard<T>> shards(count + 1);
     for (std::size_t i = 0; i < count; ++i)
-      shards[i] = squares_of<T>(n, x.first(i), x.second(i), eps);
-    shards[count] = squares_shard<T>(static_cast<double>(n));  // to add the lengths
+      shards[i] = shard_of<T>(
+          find_squares<T>(rows.n, rows.n, rows.x.first.at_row(i), rows.x.again.at_row(i), eps));
+    shards[count] = squares_shard<T>(static_cast<double>(rows.n));  // to add the lengths
     all_reduce(where.comm, shards);
     check_length(shards[count].squares);
-    for (std::size_t i = 0; i < count; ++i)
-      rstd.set(i, rms_norm_second_half(n, length(), shards[i], x.second(i), gamma.at_row(i),
-                                       y.at_row(i), eps));
-    end_rows(y);
+    for (std::size_t i = 0; i < count; ++i) {
+      const squares s = statistic_of(shards[i], eps);
+      const double r = reciprocal_rms(s.sum, length(), scaled(eps, shards[i].scale));
+      rms_norm_row<T>(rows.n, rows.x.again.at_row(i), rows.affine.at_row(i), rows.y.at_row(i), r,
+                      s.scale);
+      rows.rstd.set(i, r * shards[i].scale);
+    }
+    end_rows(rows.y);
   }
 
-  template <class A, class X, class Gamma, class Beta, class Y, class M, class R>
-  void layer_norm(std::size_t count, std::size_t n, const X& x, const Gamma& gamma,
-                  const Beta& beta, const Y& y, epsilon eps, const M& mean, const R& rstd) const {
-    using T = shard_arithmetic<A, decltype(x.second(0u))>;
+  template <class A, class X, class Affine, class Y, class M, class R>
+  void forward(
+      std::size_t count,
+      const layer_norm_rows<A, std::size_t, X, Affine, Y, found_moments, M, R>& rows) const {
+    using T = shard_arithmetic<A, row_of<decltype(rows.x.again)>>;
     if (count == 0 || where.D == 0) return;
-    static_assert(!needs_peak<decltype(y.at_row(0u))>,
-                  "rownorm: quantized(q, scales) needs whole rows: give it one scale for all");
+    check_sink<Y>();
+    const epsilon eps = rows.statistic.eps;
     std::vector<moments_shard<T>> shards(count);
-    for (std::size_t i = 0; i < count; ++i)
-      shards[i] = moments_of<T>(n, x.first(i), x.second(i), eps);
+    for (std::size_t i = 0; rows.n != 0 && i < count; ++i)
+      shards[i] = shard_of<T>(
+          rows.n, find_moments<T>(rows.n, rows.x.first.at_row(i), rows.x.again.at_row(i), eps));
     all_reduce(where.comm, shards);
     check_length(shards[0].count);
     for (std::size_t i = 0; i < count; ++i) {
-      const mean_and_rstd s = layer_norm_second_half(n, shards[i], x.second(i), gamma.at_row(i),
-                                                     beta.at_row(i), y.at_row(i), eps);
-      mean.set(i, s.mean);
-      rstd.set(i, s.rstd);
+      const moments m = statistic_of(shards[i], eps);
+      const double scale = shards[i].scale, r = reciprocal_root(m.variance, scaled(eps, scale));
+      layer_norm_row<T>(rows.n, rows.x.again.at_row(i), rows.affine.at_row(i), rows.y.at_row(i), m,
+                        r);
+      rows.mean.set(i, (m.mean + m.rest) / scale);
+      rows.rstd.set(i, m.variance == 0 ? reciprocal_root(0, eps) : r * scale);
     }
-    end_rows(y);
+    end_rows(rows.y);
   }
 
-  template <class A, class DY, class X, class Gamma, class DX, class DGamma, class Statistics>
-  void rms_norm_backward(std::size_t count, std::size_t n, const DY& dy, const X& x,
-                         const Gamma& gamma, const DX& dx, const DGamma& dgamma,
-                         const Statistics& statistics) const {
-    using T = shard_arithmetic<A, decltype(x.second(0u))>;
+  template <class A, class... M, class DGamma>
+  void backward(std::size_t count, const rms_gradient_rows<A, M...>& rows,
+                const DGamma& dgamma) const {
+    using T = shard_arithmetic<A, row_of<decltype(rows.x)>>;
     if (count == 0 || where.D == 0) return;
+    const epsilon eps = eps_of(rows.statistic);
     scratch<T, DGamma> sums(dgamma, count);
     std::vector<rms_gradient_shard<T>> shards(count + 1);
     std::vector<bool> wide(count);
     for (std::size_t i = 0; i < count; ++i) {
-      const auto s = rms_gradient_of<T>(n, dy.second(i), x.second(i), gamma.at_row(i),
-                                        statistics.at_row(i).eps);
-      shards[i] = s.shard;
-      wide[i] = s.wide;
+      const rms_gradient s =
+          find_rms_gradient<T>(rows.n, rows.dy.at_row(i), rows.x.at_row(i), rows.gamma.at_row(i),
+                               eps, rows.statistic.at_row(i));
+      shards[i] = shard_of<T>(s);
+      wide[i] = s.scale != held;
     }
-    shards[count].x = squares_shard<T>(static_cast<double>(n));
+    shards[count].x = squares_shard<T>(static_cast<double>(rows.n));
     all_reduce(where.comm, shards);
     check_length(shards[count].x.squares);
-    in_blocks_of_rows(
-        0, count,
+    second_halves<false, T>(
+        count, rows,
         [&](std::size_t i) {
-          rms_gradient_second_half<T>(n, length(), {shards[i], wide[i]}, dy.second(i), x.second(i),
-                                      gamma.at_row(i), dx.at_row(i), sums.sums().at_row(i),
-                                      statistics.at_row(i));
+          return factors_of(shards[i], wide[i], length(), eps, rows.statistic.at_row(i));
         },
-        sums.sums());
-    end_rows(dx);
+        sums.sums(), row_sums<none_t>{});
     sums.add_to_gradient();
   }
 
-  template <class A, class DY, class X, class Gamma, class DX, class DGamma, class DBeta,
-            class Statistics>
-  void layer_norm_backward(std::size_t count, std::size_t n, const DY& dy, const X& x,
-                           const Gamma& gamma, const DX& dx, const DGamma& dgamma,
-                           const DBeta& dbeta, const Statistics& statistics) const {
-    using T = shard_arithmetic<A, decltype(x.second(0u))>;
+  template <class A, class... M, class DGamma, class DBeta>
+  void backward(std::size_t count, const layer_gradient_rows<A, M...>& rows, const DGamma& dgamma,
+                const DBeta& dbeta) const {
+    using T = shard_arithmetic<A, row_of<decltype(rows.x)>>;
     if (count == 0 || where.D == 0) return;
+    const epsilon eps = eps_of(rows.statistic);
     scratch<T, DGamma> gamma_sums(dgamma, count);
     scratch<T, DBeta> beta_sums(dbeta, count);
     std::vector<layer_gradient_shard<T>> shards(count);
     std::vector<bool> wide(count);
-    for (std::size_t i = 0; i < count; ++i) {
-      const auto s = layer_gradient_of<T>(n, dy.second(i), x.second(i), gamma.at_row(i),
-                                          statistics.at_row(i).eps);
-      shards[i] = s.shard;
-      wide[i] = s.wide;
+    for (std::size_t i = 0; rows.n != 0 && i < count; ++i) {
+      // A saved mean is found anew.
+      const layer_gradient s = find_layer_gradient<T>(rows.n, rows.dy.at_row(i), rows.x.at_row(i),
+                                                      rows.gamma.at_row(i), eps, saved_row{});
+      shards[i] = shard_of<T>(rows.n, s);
+      wide[i] = s.x.scale != held;
     }
     all_reduce(where.comm, shards);
     check_length(shards[0].x.count);
-    in_blocks_of_rows(
-        0, count,
+    second_halves<true, T>(
+        count, rows,
         [&](std::size_t i) {
-          layer_gradient_second_half<T>(n, {shards[i], wide[i]}, dy.second(i), x.second(i),
-                                        gamma.at_row(i), dx.at_row(i), gamma_sums.sums().at_row(i),
-                                        beta_sums.sums().at_row(i), statistics.at_row(i));
+          return factors_of(shards[i], wide[i], eps, rows.statistic.at_row(i));
         },
         gamma_sums.sums(), beta_sums.sums());
-    end_rows(dx);
     gamma_sums.add_to_gradient();
     beta_sums.add_to_gradient();
   }
 
  private:
+  /// factors(i): of row i, from the shards of all.
+  template <bool Centred, class T, class Rows, class Factors, class G, class B>
+  static void second_halves(std::size_t count, const Rows& rows, const Factors& factors,
+                            const G& dgamma, const B& dbeta) {
+    for (std::size_t i = 0; i < count; ++i) {
+      gradient_row<Centred, T>(rows.n, rows.dy.at_row(i), rows.x.at_row(i), rows.gamma.at_row(i),
+                               rows.dx.at_row(i), dgamma.at_row(i), dbeta.at_row(i), factors(i));
+      end_row(i, count, dgamma, dbeta);
+    }
+    end_rows(rows.dx);
+  }
   double length() const { return static_cast<double>(where.D); }
   /// The same on all processes, which are told of all lengths by the one message.
   void check_length(double of_all) const {
     if (of_all != length())
       checks("columns").miss("D is %zu, the columns of all processes are %.0f", where.D, of_all);
+  }
+  template <class Y>
+  static constexpr void check_sink() {
+    static_assert(!needs_peak<row_of<Y>>,
+                  "rownorm: quantized(q, scales) needs whole rows: give it one scale for all");
   }
 };
 

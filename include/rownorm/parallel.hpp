@@ -72,41 +72,22 @@ struct runner<par_on<Pool>> {
   const par_on<Pool>& where;
   explicit runner(const par_on<Pool>& where_) : where(where_) {}
 
-  template <class T, class... A>
-  void rms_norm(std::size_t count, std::size_t n, const A&... a) const {
-    over_rows(count, n, [&](std::size_t begin, std::size_t end) {
-      detail::rms_norm<T>(begin, end, n, a...);
+  template <class Rows>
+  void forward(std::size_t count, const Rows& rows) const {
+    over_rows(count, rows.n, [&](std::size_t begin, std::size_t end) {
+      for_rows(begin, end, rows);
+      end_rows(rows.y);
     });
   }
-  template <class T, class... A>
-  void layer_norm(std::size_t count, std::size_t n, const A&... a) const {
-    over_rows(count, n, [&](std::size_t begin, std::size_t end) {
-      detail::layer_norm<T>(begin, end, n, a...);
-    });
-  }
-  template <class T, class DY, class X, class Gamma, class DX, class DGamma, class Statistics>
-  void rms_norm_backward(std::size_t count, std::size_t n, const DY& dy, const X& x,
-                         const Gamma& gamma, const DX& dx, const DGamma& dgamma,
-                         const Statistics& statistics) const {
-    over_blocks<T>(
-        count, n,
-        [&](std::size_t begin, std::size_t end, const auto& sums) {
-          detail::rms_norm_backward<T>(begin, end, n, dy, x, gamma, dx, sums, statistics);
+  template <class Rows, class... Gradients>
+  void backward(std::size_t count, const Rows& rows, const Gradients&... gradients) const {
+    over_blocks<typename Rows::number>(
+        count, rows.n,
+        [&](std::size_t begin, std::size_t end, const auto&... sums) {
+          for_gradient_rows(begin, end, rows, sums...);
+          end_rows(rows.dx);
         },
-        dgamma);
-  }
-  template <class T, class DY, class X, class Gamma, class DX, class DGamma, class DBeta,
-            class Statistics>
-  void layer_norm_backward(std::size_t count, std::size_t n, const DY& dy, const X& x,
-                           const Gamma& gamma, const DX& dx, const DGamma& dgamma,
-                           const DBeta& dbeta, const Statistics& statistics) const {
-    over_blocks<T>(
-        count, n,
-        [&](std::size_t begin, std::size_t end, const auto& gamma_sums, const auto& beta_sums) {
-          detail::layer_norm_backward<T>(begin, end, n, dy, x, gamma, dx, gamma_sums, beta_sums,
-                                         statistics);
-        },
-        dgamma, dbeta);
+        gradients...);
   }
 
  private:

@@ -35,14 +35,15 @@ enum gain : unsigned {
 /// The type of beta where it is, and of gamma in a backward call: the matrix's, or float.
 enum shift : unsigned { own_shift, single_shift, shifts };
 
-/// Rows, or heads: row i begins at data + i / heads * stride + i % heads * length.
+/// Rows, or heads, as the kernels have them: row i begins at data + i * stride, or where per_token
+/// is not 0 at data + i / per_token * token_stride + i % per_token * stride.
 template <class Void>
 struct matrix {
   Void* data;
-  std::size_t stride, heads, length;
+  std::size_t stride, per_token, token_stride;
 
   /// What may be written may be read.
-  operator matrix<const Void>() const { return {data, stride, heads, length}; }
+  operator matrix<const Void>() const { return {data, stride, per_token, token_stride}; }
 };
 
 /// gamma or beta, one row or one for each head; data is null where there is none.

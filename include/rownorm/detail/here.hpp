@@ -1,51 +1,41 @@
 // SPDX-License-Identifier: MIT
-// Where a call runs: here, row after row in the calling thread. parallel.hpp and mpi.hpp have
-// others of this shape; never a loop.
+// Where a call runs: here, row after row in the calling thread. parallel.hpp, mpi.hpp and
+// dispatch.hpp have others of this shape; never a loop.
 #pragma once
 
 #include <cstddef>
 
+#include "backward.hpp"
 #include "config.hpp"
-#include "kernel.hpp"
 #include "scratch.hpp"
 
 namespace rownorm {
 inline namespace ROWNORM_ISA {
 namespace detail {
 
-/// A call after its checks: the kernel of each norm over all `count` rows. dgamma and dbeta are the
-/// gradients themselves, as rows or none.
+/// A call after its checks, over all `count` rows. The gradients (dgamma, or dgamma and dbeta) are
+/// rows or none.
 struct here {
-  template <class T, class... A>
-  ROWNORM_INLINE void rms_norm(std::size_t count, const A&... a) const {
-    detail::rms_norm<T>(0, count, a...);
+  static constexpr bool whole_rows = true;
+
+  template <class Rows>
+  ROWNORM_INLINE void forward(std::size_t count, const Rows& rows) const {
+    for_rows(0, count, rows);
+    end_rows(rows.y);
   }
-  template <class T, class... A>
-  ROWNORM_INLINE void layer_norm(std::size_t count, const A&... a) const {
-    detail::layer_norm<T>(0, count, a...);
+  template <class Rows, class... Gradients>
+  ROWNORM_INLINE void backward(std::size_t count, const Rows& rows,
+                               const Gradients&... gradients) const {
+    if (count == 0 || rows.n == 0) return;
+    backward_into(count, rows, scratch<typename Rows::number, Gradients>(gradients, count)...);
   }
-  template <class T, class DY, class X, class Gamma, class DX, class DGamma, class Statistics>
-  ROWNORM_INLINE void rms_norm_backward(std::size_t count, std::size_t n, const DY& dy, const X& x,
-                                        const Gamma& gamma, const DX& dx, const DGamma& dgamma,
-                                        const Statistics& statistics) const {
-    if (count == 0 || n == 0) return;
-    scratch<T, DGamma> sums(dgamma, count);
-    detail::rms_norm_backward<T>(0, count, n, dy, x, gamma, dx, sums.sums(), statistics);
-    sums.add_to_gradient();
-  }
-  template <class T, class DY, class X, class Gamma, class DX, class DGamma, class DBeta,
-            class Statistics>
-  ROWNORM_INLINE void layer_norm_backward(std::size_t count, std::size_t n, const DY& dy,
-                                          const X& x, const Gamma& gamma, const DX& dx,
-                                          const DGamma& dgamma, const DBeta& dbeta,
-                                          const Statistics& statistics) const {
-    if (count == 0 || n == 0) return;
-    scratch<T, DGamma> gamma_sums(dgamma, count);
-    scratch<T, DBeta> beta_sums(dbeta, count);
-    detail::layer_norm_backward<T>(0, count, n, dy, x, gamma, dx, gamma_sums.sums(),
-                                   beta_sums.sums(), statistics);
-    gamma_sums.add_to_gradient();
-    beta_sums.add_to_gradient();
+
+ private:
+  template <class Rows, class... Sums>
+  static ROWNORM_INLINE void backward_into(std::size_t count, const Rows& rows, Sums&&... sums) {
+    for_gradient_rows(0, count, rows, sums.sums()...);
+    end_rows(rows.dx);
+    (sums.add_to_gradient(), ...);
   }
 };
 

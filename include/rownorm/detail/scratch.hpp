@@ -6,8 +6,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "arguments.hpp"
-#include "kernel.hpp"
+#include "row_sums.hpp"
 
 namespace rownorm {
 inline namespace ROWNORM_ISA {

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MIT
+// Where a half of a norm writes, row by row: memory, memory that is added to, int8; and the loop
+// that writes a row. Never a statistic.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+#include "source.hpp"
+
+namespace rownorm {
+inline namespace ROWNORM_ISA {
+namespace detail {
+
+// ---------------------------------------------------------------------------------------------
+// A row is written by put(at, pack), place by place. `stored` as for a source. A sink that needs
+// the largest of |y| before the first number has needs_peak and begin(peak).
+// ---------------------------------------------------------------------------------------------
+
+/// A row as it lies in memory.
+template <class S>
+struct written_row {
+  using stored = S;
+  S* data;
+  bool streaming;  ///< by non-temporal stores
+
+  template <class T, class Order, class Count>
+  ROWNORM_INLINE void put(place<T, Order, Count> at, pack<T> v) const {
+    store(at, data, v);
+  }
+};
+
+/// A row that is added to.
+template <class Row>
+struct sum_row {
+  using stored = typename Row::stored;
+  Row row;
+
+  template <class T, class Order, class Count>
+  ROWNORM_INLINE void put(place<T, Order, Count> at, pack<T> v) const {
+    store(at, row.data, row(at) + v);
+  }
+};
+
+/// v / scale = v * power * inverse. The power of two is not 1 where 1 / scale alone leaves float.
+struct inverse_of {
+  double power, inverse;
+  ROWNORM_INLINE explicit inverse_of(double scale, double of = 1)
+      : power(scale < 0x1p-120 ? 0x1p100 : 1), inverse(of / (scale * power)) {}
+
+  template <class T>
+  ROWNORM_INLINE pack<T> enlarged(pack<T> v) const {
+    return ROWNORM_LIKELY(power == 1) ? v : v * splat(static_cast<T>(power));
+  }
+  template <class T>
+  ROWNORM_INLINE T factor() const {
+    constexpr double most = static_cast<double>((std::numeric_limits<T>::max)());
+    return static_cast<T>(inverse < most ? inverse : most);
+  }
+};
+
+/// A row of int8 whose scale is given: y / scale, rounded to nearest even, saturated.
+template <class Row, class Scale = inverse_of>
+struct int8_row {
+  using stored = std::int8_t;
+  Row row;
+  Scale scale;
+
+  template <class T, class Order, class Count>
+  ROWNORM_INLINE void put(place<T, Order, Count> at, pack<T> v) const {
+    const pack<T> q = scale.enlarged(v) * splat(scale.template factor<T>());
+    store_int8(row.data + at.i, minimum(maximum(q, splat(T(-128))), splat(T(127))), T(1), at.n);
+  }
+};
+
+/// A row of int8 whose scale is the largest of |y| by 127.
+template <class Row, class Scale>
+struct int8_by_peak_row {
+  using stored = std::int8_t;
+  Row row;
+  Scale scale;  ///< where it goes
+  inverse_of of_peak{1};
+  bool finite = true;
+
+  /// No integers stand for a row that holds NaN or infinity: its scale is NaN, its integers are 0.
+  ROWNORM_INLINE void begin(double peak) {
+    using S = std::remove_pointer_t<Scale>;
+    finite = in_range(peak, 0.0, std::numeric_limits<double>::infinity());
+    *scale = finite ? static_cast<S>(peak / 127) : std::numeric_limits<S>::quiet_NaN();
+    of_peak = inverse_of(finite && peak > 0 ? peak : 1, 127);
+  }
+  template <class T, class Order, class Count>
+  ROWNORM_INLINE void put(place<T, Order, Count> at, pack<T> v) const {
+    v = finite ? of_peak.enlarged(v) : splat(T(0));
+    store_int8(row.data + at.i, v, of_peak.template factor<T>(), at.n);
+  }
+};
+
+/// Whether a row is begun with the largest of |y|.
+template <class Y, class = void>
+inline constexpr bool needs_peak = false;
+template <class Y>
+inline constexpr bool needs_peak<Y, std::void_t<decltype(std::declval<Y&>().begin(0.0))>> = true;
+
+// ---------------------------------------------------------------------------------------------
+// Matrices of such rows.
+// ---------------------------------------------------------------------------------------------
+
+template <class M>
+struct written {
+  M y;
+  bool streaming;
+  ROWNORM_INLINE auto at_row(std::size_t i) const {
+    auto* const p = y.row(i);
+    return written_row<typename M::stored>{p, streaming && starts_register(p)};
+  }
+  ROWNORM_INLINE std::size_t rows_in_turn() const { return y.rows_in_turn(); }
+  ROWNORM_INLINE auto take(row_span rows) const {
+    return written<decltype(y.take(rows))>{y.take(rows), streaming};
+  }
+};
+template <class M>
+written(M, bool) -> written<M>;
+template <class M>
+inline constexpr bool has_tokens<written<M>> = has_tokens<M>;
+
+/// The end of a call's rows: other threads see y before what comes later.
+template <class Y>
+ROWNORM_INLINE void end_rows(const Y&) {}
+template <class M>
+ROWNORM_INLINE void end_rows(const written<M>& y) {
+  if (y.streaming) end_past_cache();
+}
+/// Whether rows go by non-temporal stores.
+template <class Y>
+ROWNORM_INLINE bool streams(const Y&) {
+  return false;
+}
+template <class M>
+ROWNORM_INLINE bool streams(const written<M>& y) {
+  return y.streaming;
+}
+
+// ---------------------------------------------------------------------------------------------
+// A row is written: y takes value(place) at each place of its n numbers.
+// ---------------------------------------------------------------------------------------------
+
+template <class T, class Order, class Y, class Value, class... Sources>
+ROWNORM_INLINE void write_row(std::size_t n, const Y& y, Value value, const Sources&...) {
+  each<T, Order>(n, [&](auto at) ROWNORM_LAMBDA { y.put(at, value(at)); });
+}
+/// Past the cache the next row of each source is prefetched meanwhile: one loop that asks at each
+/// pack, which costs nothing beside the stores and a quarter less to compile than a loop for each.
+template <class T, class Order, class S, class Value, class... Sources>
+ROWNORM_INLINE void write_row(std::size_t n, const written_row<S>& y, Value value,
+                              const Sources&... sources) {
+  each<T, Order>(n, [&](auto at) ROWNORM_LAMBDA {
+    const pack<T> v = value(at);
+    if (ROWNORM_LIKELY(!y.streaming)) return y.put(at, v);
+    (prefetch_next(sources, at), ...);
+    y.put(streamed(at), v);
+  });
+}
+
+/// The same where value(place) may be found twice: the end of a row is a whole pack that overlaps
+/// the one before, found before anything is stored, since y may be x. (To store a part of a pack
+/// takes a dozen cycles on a Zen 3.)
+template <class T, class Order, class Y, class Value, class... Sources>
+ROWNORM_INLINE void write_row_by_packs(std::size_t n, const Y& y, Value value,
+                                       const Sources&... sources) {
+  write_row<T, Order>(n, y, value, sources...);
+}
+template <class T, class Order, class S, class Value, class... Sources>
+ROWNORM_INLINE void write_row_by_packs(std::size_t n, const written_row<S>& y, Value value,
+                                       const Sources&... sources) {
+  const std::size_t rest = n % pack_width<T>;
+  const bool overlaps = !ROWNORM_LIKELY(rest == 0) && n > pack_width<T> && !y.streaming;
+  const place<T, Order, full> end{n - pack_width<T>, {}};
+  pack<T> last;
+  if (overlaps) last = value(end);
+  write_row<T, Order>(overlaps ? n - rest : n, y, value, sources...);
+  if (overlaps) y.put(end, last);
+}
+
+}  // namespace detail
+}  // namespace ROWNORM_ISA
+}  // namespace rownorm

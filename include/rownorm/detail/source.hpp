@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: MIT
+// What a half of a norm reads, row by row: memory, sums, gates, gains; never a statistic or a store
+// of a result.
+#pragma once
+
+#include <cstddef>
+#include <limits>
+#include <type_traits>
+#include <utility>
+
+#include "silu.hpp"
+#include "sum.hpp"
+
+namespace rownorm {
+inline namespace ROWNORM_ISA {
+namespace detail {
+
+// ---------------------------------------------------------------------------------------------
+// A row is a function of a place: row(at) is the pack of its numbers there. `stored` is the type
+// that they have in memory, void where they are computed.
+// ---------------------------------------------------------------------------------------------
+
+/// A row as it lies in memory.
+template <class S>
+struct memory_row {
+  using stored = std::remove_const_t<S>;
+  static constexpr bool present = true;
+  S* data;
+
+  template <class T, class Order, class Count>
+  ROWNORM_INLINE pack<T> operator()(place<T, Order, Count> at) const {
+    return load(at, data);
+  }
+};
+
+/// No row: stands where there is no gamma or beta. A fallback multiplies by it.
+struct absent_row {
+  using stored = none_t;
+  static constexpr bool present = false;
+
+  template <class T, class Order, class Count>
+  ROWNORM_INLINE pack<T> operator()(place<T, Order, Count>) const {
+    return splat(T(1));
+  }
+};
+
+/// residual + x, stored in residual and rounded to its type.
+template <class X, class R>
+struct added_row {
+  using stored = std::conditional_t<std::is_same_v<typename X::stored, typename R::stored>,
+                                    typename X::stored, void>;
+  X x;
+  R residual;
+
+  template <class T, class Order, class Count>
+  ROWNORM_INLINE pack<T> operator()(place<T, Order, Count> at) const {
+    return store_rounded(at, residual.data, residual(at) + x(at));
+  }
+  /// The same number, nothing being stored.
+  template <class T, class Order, class Count>
+  ROWNORM_INLINE pack<T> peek(place<T, Order, Count> at) const {
+    return rounded_to<typename R::stored>(residual(at) + x(at));
+  }
+};
+
+/// x * silu(z). In order: a NaN from e^z may have any bits, which even_odd does not round.
+template <class X, class Z>
+struct gated_row {
+  using stored = void;
+  static constexpr bool present = true;
+  X x;
+  Z z;
+
+  template <class T, class Order, class Count>
+  ROWNORM_INLINE pack<T> operator()(place<T, Order, Count> at) const {
+    const pack<T> gate = silu(z(at));
+    if constexpr (X::present) return x(at) * gate;
+    else return gate;
+  }
+};
+
+/// The row's numbers, without what reading them may store.
+template <class Source, class Place>
+ROWNORM_INLINE auto peek(const Source& source, Place at) {
+  return source(at);
+}
+template <class X, class R, class Place>
+ROWNORM_INLINE auto peek(const added_row<X, R>& source, Place at) {
+  return source.peek(at);
+}
+
+/// A row of memory, and the bytes to the row to prefetch meanwhile; 0: none.
+template <class S>
+struct prefetching_row : memory_row<S> {
+  std::size_t to_next;
+};
+template <class Source, class Place>
+ROWNORM_INLINE void prefetch_next(const Source&, Place) {}
+template <class S, class T, class Order, class Count>
+ROWNORM_INLINE void prefetch_next(const prefetching_row<S>& row, place<T, Order, Count> at) {
+  if (row.to_next != 0)
+    for (std::size_t i = 0; i < pack_width<T>; i += 64 / sizeof(S))
+      prefetch(row.data + at.i + i, row.to_next);
+}
+
+/// Whether a row of memory is zeros alone, as padding is: no fallback is needed then.
+template <class Source>
+ROWNORM_INLINE bool holds_zeros(std::size_t, const Source&) {
+  return false;
+}
+template <class S>
+ROWNORM_FLAT ROWNORM_COLD bool holds_zeros(std::size_t n, memory_row<S> x) {
+  using T = std::conditional_t<std::is_same_v<std::remove_const_t<S>, double>, double, float>;
+  // A sum, which a NaN behind the first k of a row spoils: a maximum may pass over it, and over
+  // what it met before.
+  pack<T> s = splat(T(0));
+  each<T, in_order>(n, [&](auto at) ROWNORM_LAMBDA { s = s + abs(x(at)); });
+  return in_range(across(s.a + s.b, plus{}), T(0), std::numeric_limits<T>::denorm_min());
+}
+
+// ---------------------------------------------------------------------------------------------
+// Matrices give a row for each number i of one.
+// ---------------------------------------------------------------------------------------------
+
+/// Rows `first`, first + step, ... of a call, `count` of them: of a token where step is 1, of one
+/// head where it is the heads of a token.
+struct row_span {
+  std::size_t first, step, count;
+};
+
+/// Where rows lie: `stride` numbers apart. Of heads (Tokens), `per_token` rows lie so and the
+/// tokens token_stride numbers apart; per_token = 0: all rows are of one token.
+template <class S, bool Tokens = false>
+struct matrix {
+  using stored = std::remove_const_t<S>;
+  S* data;
+  std::size_t stride, per_token = 0, token_stride = 0;
+
+  ROWNORM_INLINE S* row(std::size_t i) const {
+    if (!Tokens || per_token == 0) return data + i * stride;
+    return data + i / per_token * token_stride + i % per_token * stride;
+  }
+  ROWNORM_INLINE memory_row<S> at_row(std::size_t i) const { return {row(i)}; }
+  ROWNORM_INLINE std::size_t rows_in_turn() const { return per_token; }
+  ROWNORM_INLINE matrix<S> take(row_span rows) const {
+    const bool across = Tokens && rows.step == per_token && per_token != 0;
+    return {row(rows.first), across ? token_stride : stride * rows.step};
+  }
+};
+
+/// The same value for every row.
+template <class V>
+struct for_all_rows {
+  V value;
+  ROWNORM_INLINE V at_row(std::size_t) const { return value; }
+  ROWNORM_INLINE std::size_t rows_in_turn() const { return 0; }
+  ROWNORM_INLINE for_all_rows take(row_span) const { return *this; }
+};
+
+/// One number per row, `step` numbers apart: mean, rstd, scales. S is none_t where nobody asked.
+template <class S>
+struct column {
+  S* data;
+  std::size_t step = 1;
+  ROWNORM_INLINE void set(std::size_t i, double v) const {
+    if constexpr (!std::is_same_v<S, none_t>) data[i * step] = static_cast<S>(v);
+  }
+  ROWNORM_INLINE S* at_row(std::size_t i) const { return data + i * step; }
+  ROWNORM_INLINE std::size_t rows_in_turn() const { return 0; }
+  ROWNORM_INLINE column take(row_span rows) const {
+    return {data == nullptr ? nullptr : data + rows.first * step, rows.step * step};
+  }
+};
+
+/// Row i, which prefetches row i + ahead. That may lie behind the last row: to prefetch it does no
+/// harm, to ask costs each row.
+template <class M>
+ROWNORM_INLINE auto at_row_ahead(const M& m, std::size_t i, std::size_t) {
+  return m.at_row(i);
+}
+template <class S, bool Tokens>
+ROWNORM_INLINE prefetching_row<S> at_row_ahead(const matrix<S, Tokens>& m, std::size_t i,
+                                               std::size_t ahead) {
+  // Heads are too short to gain.
+  return {{m.row(i)}, m.per_token == 0 ? ahead * m.stride * sizeof(S) : 0};
+}
+
+/// Whether M may be heads, whose rows do not lie at one distance.
+template <class M>
+inline constexpr bool has_tokens = false;
+template <class S>
+inline constexpr bool has_tokens<matrix<S, true>> = true;
+
+/// How many rows of each of m... lie at one distance in turn; 0: all.
+inline constexpr std::size_t do_not_agree = static_cast<std::size_t>(-1);
+template <class... M>
+ROWNORM_INLINE std::size_t rows_in_turn(const M&... m) {
+  std::size_t agreed = 0;
+  const auto look = [&](std::size_t n) ROWNORM_LAMBDA {
+    if (n != 0) agreed = agreed == 0 || agreed == n ? n : do_not_agree;
+  };
+  (look(m.rows_in_turn()), ...);
+  return agreed;
+}
+
+template <std::size_t I, class M>
+struct numbered {
+  M value;
+};
+template <class Indices, template <class...> class Row, class... M>
+struct over_indexed;
+template <std::size_t... I, template <class...> class Row, class... M>
+struct over_indexed<std::index_sequence<I...>, Row, M...> : numbered<I, M>... {
+  explicit over_indexed(const M&... m) : numbered<I, M>{m}... {}
+
+  template <std::size_t J>
+  ROWNORM_INLINE const auto& get() const {
+    return at_index<J>(*this);
+  }
+  ROWNORM_INLINE auto at_row(std::size_t i) const {
+    return Row<decltype(std::declval<const M&>().at_row(i))...>{get<I>().at_row(i)...};
+  }
+  ROWNORM_INLINE std::size_t rows_in_turn() const { return detail::rows_in_turn(get<I>()...); }
+  ROWNORM_INLINE auto take(row_span rows) const {
+    using taken = over_indexed<std::index_sequence<I...>, Row,
+                               decltype(std::declval<const M&>().take(rows))...>;
+    return taken(get<I>().take(rows)...);
+  }
+
+ private:
+  template <std::size_t J, class N>
+  static ROWNORM_INLINE const N& at_index(const numbered<J, N>& m) {
+    return m.value;
+  }
+};
+/// The matrix whose row i is Row of the rows i of m...
+template <template <class...> class Row, class... M>
+ROWNORM_INLINE auto over(const M&... m) {
+  return over_indexed<std::index_sequence_for<M...>, Row, M...>(m...);
+}
+template <class Indices, template <class...> class Row, class... M>
+inline constexpr bool has_tokens<over_indexed<Indices, Row, M...>> = (has_tokens<M> || ...);
+
+/// What a forward call reads: `first` in the first half, which may store as it goes, `again` after.
+template <class First, class Again>
+struct input {
+  First first;
+  Again again;
+  ROWNORM_INLINE std::size_t rows_in_turn() const { return detail::rows_in_turn(first, again); }
+  ROWNORM_INLINE auto take(row_span rows) const {
+    return input<decltype(first.take(rows)), decltype(again.take(rows))>{first.take(rows),
+                                                                         again.take(rows)};
+  }
+};
+template <class First, class Again>
+input(First, Again) -> input<First, Again>;
+template <class First, class Again>
+inline constexpr bool has_tokens<input<First, Again>> = has_tokens<First> || has_tokens<Again>;
+
+}  // namespace detail
+}  // namespace ROWNORM_ISA
+}  // namespace rownorm
