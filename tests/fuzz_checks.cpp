@@ -22,8 +22,8 @@ namespace {
 
 constexpr std::size_t arena_size = 4096;
 
-/// What the arguments deserve: to be taken, to be refused, or one of the two (rows of different
-/// strides may be refused because their spans meet, though they share no byte).
+/// What the arguments deserve: to be taken, to be refused, or one of the two (rows of no numbers
+/// whose figures are senseless).
 enum class verdict { take, either, refuse };
 
 /// An argument as plain figures; what it occupies is counted in long double, where nothing wraps.
@@ -125,8 +125,7 @@ struct problem {
       for (std::size_t j = 0; j < b.count(); j += b.per_block)
         if (a.row(i) < b.row(j) + size(b.width()) && b.row(j) < a.row(i) + size(a.width()))
           return verdict::refuse;
-    const bool spans_meet = a.data < b.data + size(b.span()) && b.data < a.data + size(a.span());
-    return spans_meet && a.step() != b.step() ? verdict::either : verdict::take;
+    return verdict::take;
   }
 
   verdict judge() const {

@@ -180,6 +180,10 @@ TEST(Check, Stride) {
         name +
             " has 2 rows and a stride of 4611686018427387904 bytes, more than memory "
             "can hold");
+  for (const auto& [name, m] : matrices)
+    expect_error(
+        {name}, [m = m](arguments& a) { (a.*m).stride = static_cast<std::size_t>(-9); },
+        name + " has a negative stride, -9 numbers: its rows must follow each other in memory");
   // One row does not care how far the next would be.
   for (const auto& [name, m] : parameters)
     expect_none({name}, [m = m](arguments& a) { (a.*m).stride = std::size_t{1} << 61; });
@@ -282,6 +286,9 @@ TEST(Check, StatisticLength) {
   expect_error(
       {"k"}, [](arguments& a) { a.k = 5; },
       "k is 5, it must be from 1 to 4, the length of the rows of x");
+  expect_error(
+      {"k"}, [](arguments& a) { a.k = static_cast<std::size_t>(-1); },
+      "k is -1, it must be from 1 to 4, the length of the rows of x");
   expect_none({"k"}, [](arguments& a) { a.k = 1; });
   expect_none({"k"}, [](arguments& a) { a.k = 4; });
 }
@@ -436,6 +443,31 @@ TEST(Check, TwoStridesThatMeetInTheLastRow) {
             }),
             "rms_norm: y overlaps x: it begins 16 bytes after x with a stride of 48 bytes against "
             "64, and it must be the same rows or lie apart");
+}
+
+// Rows of three numbers in every place among others, of any stride.
+TEST(Check, TwoStridesMeetWhereTheyShareANumber) {
+  std::vector<float> memory(100, 1);
+  for (std::size_t count = 1; count < 5; ++count)
+    for (std::size_t stride_x = 3; stride_x < 10; ++stride_x)
+      for (std::size_t stride_y = 3; stride_y < 10; ++stride_y)
+        for (std::size_t begin_x = 0; begin_x < 30; ++begin_x) {
+          const std::size_t begin_y = 15;
+          bool shared = false;
+          for (std::size_t i = 0; i < count; ++i)
+            for (std::size_t j = 0; j < count; ++j) {
+              const std::size_t row_x = begin_x + i * stride_x, row_y = begin_y + j * stride_y;
+              shared = shared || (row_x < row_y + 3 && row_y < row_x + 3);
+            }
+          const bool same = begin_x == begin_y && (stride_x == stride_y || count == 1);
+          const std::string error = test::error_of([&] {
+            rn::rms_norm(rn::rows<float>(memory.data() + begin_x, count, 3, stride_x), rn::none,
+                         rn::rows<float>(memory.data() + begin_y, count, 3, stride_y));
+          });
+          EXPECT_EQ(error != "no error", shared && !same)
+              << count << " rows from " << begin_x << " by " << stride_x << " and from " << begin_y
+              << " by " << stride_y << ": " << error;
+        }
 }
 
 // Rows whose last one would begin at number 0 again, if products of sizes wrapped around.

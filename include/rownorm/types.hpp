@@ -56,6 +56,13 @@ struct storage<std::int8_t> {
 /// The length of `rows` that is known only at run time.
 inline constexpr std::size_t dynamic = static_cast<std::size_t>(-1);
 
+inline namespace ROWNORM_ISA {
+namespace detail {
+/// The stride of rows whose numbers turned out not to lie side by side: the checks refuse it.
+inline constexpr std::size_t scattered = ~(static_cast<std::size_t>(-1) / 2);
+}  // namespace detail
+}  // namespace ROWNORM_ISA
+
 /// `count` rows of `length` numbers each; row i starts at data + i * stride (all counted in
 /// numbers). A view: it owns nothing. A Length other than `dynamic` fixes the length by type, as an
 /// Eigen matrix of so many columns does: short rows then have code for their length alone, as those

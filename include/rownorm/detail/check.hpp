@@ -1,107 +1,82 @@
 // SPDX-License-Identifier: MIT
-// What every public call asks of its arguments, in constant time, and the errors; never a number of
-// a matrix is read here.
+// What every public call asks of its arguments, one list of rules for each direction, and the
+// errors; never a number of a matrix is read here.
 #pragma once
 
 #include <cstdarg>
 #include <cstddef>
-#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <initializer_list>
 #include <limits>
 #include <stdexcept>
 
 #include "../types.hpp"
 #include "config.hpp"
+#include "overlap.hpp"
 
 namespace rownorm {
 inline namespace ROWNORM_ISA {
 namespace detail {
 
-/// The product, or the most that there can be: it must not wrap around.
-ROWNORM_INLINE std::size_t product(std::size_t a, std::size_t b) {
-  constexpr auto most = static_cast<std::size_t>(PTRDIFF_MAX);
-  return b == 0 ? 0 : a > most / b ? most : a * b;
+/// What is asked of eps, and of the one scale of quantized(q, scale).
+ROWNORM_INLINE bool is_eps(epsilon e) {
+  return e.value >= 0 && e.value <= (std::numeric_limits<double>::max)();
+}
+ROWNORM_INLINE bool is_scale(double one) {
+  return one > 0 && one <= (std::numeric_limits<double>::max)();
 }
 
-/// An argument as the checks see it: `count` rows of `length` numbers, in memory `blocks` blocks of
-/// `width` numbers that begin `stride` numbers apart.
-struct argument {
-  const char* name;
-  const void* data;
-  std::size_t count, length;
-  std::size_t blocks, width, stride;
-  std::size_t number;           // bytes of one number, 0 where the argument was left out
-  std::size_t heads = 1;        // rows that gamma may tell apart
-  std::size_t fixed = dynamic;  // the length that the type says
-
-  ROWNORM_INLINE bool absent() const { return number == 0; }
-  ROWNORM_INLINE bool as_its_type() const { return fixed == dynamic || length == fixed; }
-  ROWNORM_INLINE bool empty() const { return blocks == 0 || width == 0; }
-  std::size_t width_bytes() const { return product(width, number); }
-  std::size_t stride_bytes() const { return product(stride, number); }
-  ROWNORM_INLINE std::uintptr_t begin() const { return reinterpret_cast<std::uintptr_t>(data); }
-  std::uintptr_t end() const { return begin() + (blocks - 1) * stride_bytes() + width_bytes(); }
-};
-
-template <class T, std::size_t Length>
-ROWNORM_INLINE argument seen(const char* name, const rows<T, Length>& m) {
-  return {name, m.data, m.count, m.length, m.count, m.length, m.stride, sizeof(T), 1, Length};
-}
-template <class T>
-ROWNORM_INLINE argument seen(const char* name, const heads<T>& m) {
-  return {name,           m.data,    m.count,
-          m.length,       m.tokens,  product(m.length, m.heads_per_token),
-          m.token_stride, sizeof(T), m.heads_per_token};
-}
-/// An argument that was left out (none): every check passes over it.
-ROWNORM_INLINE argument seen(const char* name, none_t) {
-  return {name, nullptr, 0, 0, 0, 0, 0, 0};
-}
-
-/// The checks of one call. Each names the function, the argument and both figures in its error.
+/// The rules of one argument and of two, walked with care: each names the function, the argument
+/// and both figures in its error, and none returns false.
 class checks {
  public:
   explicit checks(const char* function) : function_(function) {}
 
   /// The argument by itself: its memory is there, its rows do not run into each other.
-  void memory(const argument& a) const {
+  bool memory(const argument& a) const {
     if (!a.as_its_type())
       miss("the rows of %s have %zu number%s, those of its type have %zu", a.name, a.length,
            s(a.length), a.fixed);
+    if (a.stride == scattered)
+      miss("the numbers of a row of %s do not lie side by side: its inner stride must be 1",
+           a.name);
+    if (a.stride > most_bytes && a.blocks > 1)
+      miss("%s has a negative stride, %td numbers: its rows must follow each other in memory",
+           a.name, static_cast<std::ptrdiff_t>(a.stride));
     if (a.stride < a.width)
       miss("%s has a stride of %zu number%s, its rows take %zu", a.name, a.stride, s(a.stride),
            a.width);
-    if (a.blocks != 0 && a.width_bytes() == static_cast<std::size_t>(PTRDIFF_MAX))
+    if (a.blocks != 0 && a.width_bytes() == most_bytes)
       miss("the rows of %s have %zu numbers, more than memory can hold", a.name, a.length);
-    if (a.blocks > 1 && a.stride != 0 &&
-        a.blocks > static_cast<std::size_t>(PTRDIFF_MAX - 1) / a.stride_bytes())
+    if (a.blocks > 1 && a.stride != 0 && a.blocks > (most_bytes - 1) / a.stride_bytes())
       miss("%s has %zu row%s and a stride of %zu bytes, more than memory can hold", a.name,
            a.blocks, s(a.blocks), a.stride_bytes());
     if (a.data == nullptr && !a.empty())
       miss("%s is null, it should hold %zu row%s of %zu number%s", a.name, a.count, s(a.count),
            a.length, s(a.length));
+    return true;
   }
 
-  void same_count(const argument& a, const argument& b) const {
-    if (a.count != b.count)
+  bool same_count(const argument& a, const argument& b) const {
+    if (a.count != b.count && !a.absent() && !b.absent())
       miss("%s has %zu row%s, %s has %zu", a.name, a.count, s(a.count), b.name, b.count);
+    return true;
   }
 
   /// A matrix of x's shape, where it is.
-  void matrix(const argument& a, const argument& x) const {
-    if (a.absent()) return;
+  bool matrix(const argument& a, const argument& x) const {
+    if (a.absent()) return true;
     memory(a);
     same_count(a, x);
     if (a.length != x.length)
       miss("the rows of %s have %zu number%s, the rows of %s have %zu", a.name, a.length,
            s(a.length), x.name, x.length);
+    return true;
   }
 
   /// gamma or beta: a number for each of a row's, once or for each of `heads`.
-  void parameter(const argument& a, const argument& x) const {
-    if (a.absent()) return;
+  bool parameter(const argument& a, const argument& x) const {
+    if (a.absent()) return true;
     if (a.length != x.length)
       miss("%s has %zu number%s, the rows of %s have %zu", a.name, a.length, s(a.length), x.name,
            x.length);
@@ -110,56 +85,46 @@ class checks {
     if (a.count != 1 && a.count != x.heads)
       miss("%s has %zu row%s, it should have 1 or one for each of %zu head%s", a.name, a.count,
            s(a.count), x.heads, s(x.heads));
-    memory(a);
+    return memory(a);
   }
 
   /// mean, rstd or scales: a number for each row; a matrix of one column is such a column too.
-  void column(const argument& a, const argument& x) const {
-    if (a.absent()) return;
+  bool column(const argument& a, const argument& x) const {
+    if (a.absent()) return true;
     const bool one_row = a.count == 1, one_column = a.length == 1 && a.stride == 1;
     if (!(one_row && a.length == x.count) && !(one_column && a.count == x.count))
       miss("%s has %zu number%s, %s has %zu row%s", a.name, a.count * a.length,
            s(a.count * a.length), x.name, x.count, s(x.count));
-    memory(a);
+    return memory(a);
   }
 
-  void eps(epsilon e) const {
-    if (!(e.value >= 0 && e.value <= std::numeric_limits<double>::max()))
-      miss("eps is %g, it must be finite and at least 0", e.value);
+  bool eps(epsilon e) const {
+    if (!is_eps(e)) miss("eps is %g, it must be finite and at least 0", e.value);
+    return true;
+  }
+  bool scale(double one) const {
+    if (!is_scale(one)) miss("scale is %g, it must be finite and above 0", one);
+    return true;
   }
 
-  /// The scale of all rows of quantized(q, scale).
-  void scale(double one) const {
-    if (!(one > 0 && one <= std::numeric_limits<double>::max()))
-      miss("scale is %g, it must be finite and above 0", one);
-  }
-
+  /// k, which may have been negative before it became a size.
   void statistic_length(std::size_t k, const argument& x) const {
     if ((k < 1 || k > x.length) && x.length != 0)
-      miss("k is %zu, it must be from 1 to %zu, the length of the rows of %s", k, x.length, x.name);
+      miss("k is %td, it must be from 1 to %zu, the length of the rows of %s",
+           static_cast<std::ptrdiff_t>(k), x.length, x.name);
   }
 
   /// What is written lies apart from each of `others`.
   template <class... Others>
-  ROWNORM_INLINE void apart(const argument& out, const Others&... others) const {
-    if (!out.empty()) apart_from(out, {&others...});
-  }
-  void apart_from(const argument& out, std::initializer_list<const argument*> others) const {
-    for (const argument* a : others)
-      if (!spans_apart(out, *a) && blocks_meet(out, *a)) overlap(out, *a, "they must lie apart");
+  bool apart(const argument& out, const Others&... others) const {
+    for (const argument* a : {&others...})
+      if (meet(out, *a)) overlap(out, *a, "they must lie apart");
+    return true;
   }
   /// What is written is `a` itself (the same start, stride and size of numbers), or lies apart.
-  void same_or_apart(const argument& out, const argument& a) const {
-    if (!spans_apart(out, a) && !same(out, a) && blocks_meet(out, a))
-      overlap(out, a, "it must be the same rows or lie apart");
-  }
-
-  static bool spans_apart(const argument& a, const argument& b) {
-    return a.empty() || b.empty() || a.end() <= b.begin() || b.end() <= a.begin();
-  }
-  static bool same(const argument& a, const argument& b) {
-    return a.data == b.data && a.number == b.number && a.width == b.width &&
-           (a.stride == b.stride || a.blocks == 1);
+  bool same_or_apart(const argument& out, const argument& a) const {
+    if (meet(out, a) && !out.same(a)) overlap(out, a, "it must be the same rows or lie apart");
+    return true;
   }
 
   [[noreturn]]
@@ -198,23 +163,43 @@ class checks {
         out.name, a.name, bytes, s(bytes), behind ? "after" : "before", a.name, out.stride_bytes(),
         a.stride_bytes(), rule);
   }
-  /// Whether a block of `a` shares a byte with a block of `b`, their spans being known to meet. Of
-  /// blocks with one stride this is exact (two bands of columns of one matrix do not meet); of two
-  /// strides the spans decide.
-  static bool blocks_meet(const argument& a, const argument& b) {
-    if (a.blocks > 1 && b.blocks > 1 && a.stride_bytes() != b.stride_bytes()) return true;
-    const auto stride =
-        static_cast<std::ptrdiff_t>(a.blocks > 1 ? a.stride_bytes() : b.stride_bytes());
-    const auto most_a = static_cast<std::ptrdiff_t>(a.blocks - 1);
-    const auto most_b = static_cast<std::ptrdiff_t>(b.blocks - 1);
-    const auto wide_a = static_cast<std::ptrdiff_t>(a.width_bytes());
-    const auto wide_b = static_cast<std::ptrdiff_t>(b.width_bytes());
-    // Block i of a meets block j of b where -wide_a < d + (i - j) * stride < wide_b.
-    const auto d = static_cast<std::ptrdiff_t>(a.begin() - b.begin());
-    const auto floor_of = [](std::ptrdiff_t p, std::ptrdiff_t q) { return p / q - (p % q < 0); };
-    const std::ptrdiff_t least = floor_of(-wide_a - d, stride) + 1;
-    const std::ptrdiff_t most = floor_of(wide_b - d - 1, stride);
-    return (least > -most_b ? least : -most_b) <= (most < most_a ? most : most_a);
+};
+
+/// The same rules, looked at: what passes passes the checks too, what does not may still. It passes
+/// rows that hold something, and sizes so small that no product of them wraps around. Inlined, so
+/// that nothing is asked of what is absent.
+struct glance {
+  ROWNORM_INLINE static bool memory(const argument& a) {
+    return a.as_its_type() && a.data != nullptr && a.stride >= a.width && !a.empty() &&
+           moderate(a.blocks, a.stride);
+  }
+  ROWNORM_INLINE static bool same_count(const argument& a, const argument& b) {
+    return a.absent() || b.absent() || a.count == b.count;
+  }
+  ROWNORM_INLINE static bool matrix(const argument& a, const argument& x) {
+    return a.absent() || (a.count == x.count && a.length == x.length && memory(a));
+  }
+  ROWNORM_INLINE static bool parameter(const argument& a, const argument& x) {
+    return a.absent() ||
+           ((a.count == 1 || a.count == x.heads) && a.length == x.length && memory(a));
+  }
+  ROWNORM_INLINE static bool column(const argument& a, const argument& x) {
+    return a.absent() || (a.count == 1 && a.length == x.count && memory(a));
+  }
+  ROWNORM_INLINE static bool eps(epsilon e) { return is_eps(e); }
+  ROWNORM_INLINE static bool scale(double one) { return is_scale(one); }
+  template <class... Others>
+  ROWNORM_INLINE static bool apart(const argument& out, const Others&... others) {
+    return out.absent() ||
+           ((others.absent() || end(out) <= others.begin() || end(others) <= out.begin()) && ...);
+  }
+  ROWNORM_INLINE static bool same_or_apart(const argument& out, const argument& a) {
+    return out.absent() || out.same(a) || apart(out, a);
+  }
+
+ private:
+  ROWNORM_INLINE static std::uintptr_t end(const argument& a) {
+    return a.begin() + ((a.blocks - 1) * a.stride + a.width) * a.number;
   }
 };
 
@@ -223,65 +208,18 @@ struct forward_arguments {
   argument x, residual, gamma, beta, y, scales, mean, rstd;
 };
 
-inline void check_forward_fully(const char* function, const forward_arguments& a, epsilon eps,
-                                double scale) {
-  const checks check(function);
-  check.memory(a.x);
-  check.matrix(a.residual, a.x);
-  check.parameter(a.gamma, a.x);
-  check.parameter(a.beta, a.x);
-  check.matrix(a.y, a.x);
-  check.column(a.scales, a.x);
-  check.scale(scale);
-  check.eps(eps);
-  check.column(a.mean, a.x);
-  check.column(a.rstd, a.x);
-  check.apart(a.residual, a.x, a.gamma, a.beta);
-  check.same_or_apart(a.y, a.x);
-  check.apart(a.y, a.residual, a.gamma, a.beta);
-  check.apart(a.scales, a.x, a.residual, a.gamma, a.beta, a.y);
-  check.apart(a.mean, a.x, a.residual, a.gamma, a.beta, a.y, a.scales);
-  check.apart(a.rstd, a.x, a.residual, a.gamma, a.beta, a.y, a.scales, a.mean);
-}
-
-/// A look that costs less than the checks: what passes it passes them all, what does not may still.
-/// It passes rows that hold something, and sizes so small that no product of them wraps around.
-/// Inlined, so that nothing is asked of what is absent.
-ROWNORM_INLINE bool plainly_right(const forward_arguments& a, epsilon eps, double scale) {
-  const auto there = [](const argument& m) ROWNORM_LAMBDA {
-    return m.as_its_type() && m.data != nullptr && m.stride >= m.width;
-  };
-  const auto matrix = [&](const argument& m) ROWNORM_LAMBDA {
-    return m.absent() || (m.count == a.x.count && m.length == a.x.length && there(m));
-  };
-  const auto one_row = [&](const argument& m, std::size_t length) ROWNORM_LAMBDA {
-    return m.absent() || (m.count == 1 && m.length == length && there(m));
-  };
-  constexpr int half_of_bits = std::numeric_limits<std::size_t>::digits / 2;
-  const auto small = [](const auto&... m) ROWNORM_LAMBDA {
-    return ((m.blocks | m.stride) | ...) >> (half_of_bits - 4) == 0;
-  };
-  const auto end = [](const argument& m) ROWNORM_LAMBDA {
-    return m.begin() + ((m.blocks - 1) * m.stride + m.width) * m.number;
-  };
-  const auto apart = [&](const argument& out, const auto&... others) ROWNORM_LAMBDA {
-    return out.absent() ||
-           ((others.absent() || end(out) <= others.begin() || end(others) <= out.begin()) && ...);
-  };
-  return there(a.x) && !a.x.empty() && matrix(a.residual) && matrix(a.y) &&
-         one_row(a.gamma, a.x.length) && one_row(a.beta, a.x.length) &&
-         one_row(a.scales, a.x.count) && one_row(a.mean, a.x.count) && one_row(a.rstd, a.x.count) &&
-         small(a.x, a.residual, a.gamma, a.beta, a.y, a.scales, a.mean, a.rstd) && scale > 0 &&
-         scale <= std::numeric_limits<double>::max() && eps.value >= 0 &&
-         eps.value <= std::numeric_limits<double>::max() &&
-         apart(a.residual, a.x, a.gamma, a.beta) &&
-         ((a.y.data == a.x.data && a.y.stride == a.x.stride && a.y.width == a.x.width &&
-           a.y.number == a.x.number) ||
-          apart(a.y, a.x)) &&
-         apart(a.y, a.residual, a.gamma, a.beta) &&
-         apart(a.scales, a.x, a.residual, a.gamma, a.beta, a.y) &&
-         apart(a.mean, a.x, a.residual, a.gamma, a.beta, a.y, a.scales) &&
-         apart(a.rstd, a.x, a.residual, a.gamma, a.beta, a.y, a.scales, a.mean);
+/// What a forward call asks, in the order in which a miss is told. Rules is checks or glance.
+template <class Rules>
+ROWNORM_INLINE bool obeys(const Rules& rule, const forward_arguments& a, epsilon eps,
+                          double scale) {
+  return rule.memory(a.x) && rule.matrix(a.residual, a.x) && rule.parameter(a.gamma, a.x) &&
+         rule.parameter(a.beta, a.x) && rule.matrix(a.y, a.x) && rule.column(a.scales, a.x) &&
+         rule.scale(scale) && rule.eps(eps) && rule.column(a.mean, a.x) &&
+         rule.column(a.rstd, a.x) && rule.apart(a.residual, a.x, a.gamma, a.beta) &&
+         rule.same_or_apart(a.y, a.x) && rule.apart(a.y, a.residual, a.gamma, a.beta) &&
+         rule.apart(a.scales, a.x, a.residual, a.gamma, a.beta, a.y) &&
+         rule.apart(a.mean, a.x, a.residual, a.gamma, a.beta, a.y, a.scales) &&
+         rule.apart(a.rstd, a.x, a.residual, a.gamma, a.beta, a.y, a.scales, a.mean);
 }
 
 /// Every argument of a forward call as rows, or none where a call has no such argument. Values,
@@ -309,12 +247,12 @@ forward_rows(A...) -> forward_rows<A...>;
 
 template <class Rows>
 ROWNORM_COLD void check_forward_rows(const char* function, Rows rows, epsilon eps, double scale) {
-  check_forward_fully(function, rows.arguments(), eps, scale);
+  obeys(checks(function), rows.arguments(), eps, scale);
 }
 template <class Rows>
 ROWNORM_INLINE void check_forward(const char* function, const Rows& rows, epsilon eps,
                                   double scale) {
-  if (!ROWNORM_LIKELY(plainly_right(rows.arguments(), eps, scale)))
+  if (!ROWNORM_LIKELY(obeys(glance{}, rows.arguments(), eps, scale)))
     check_forward_rows(function, rows, eps, scale);
 }
 
@@ -323,24 +261,23 @@ struct backward_arguments {
   argument dy, x, gamma, dx, dgamma, dbeta, mean, rstd;
 };
 
-ROWNORM_APART inline void check_backward(const char* function, const backward_arguments& a,
-                                         epsilon eps) {
-  const checks check(function);
-  check.memory(a.x);
-  check.matrix(a.dy, a.x);
-  check.parameter(a.gamma, a.x);
-  check.matrix(a.dx, a.x);
-  check.parameter(a.dgamma, a.x);
-  check.parameter(a.dbeta, a.x);
-  if (!a.gamma.absent() && !a.dgamma.absent()) check.same_count(a.dgamma, a.gamma);
-  check.eps(eps);
-  check.column(a.mean, a.x);
-  check.column(a.rstd, a.x);
-  check.same_or_apart(a.dx, a.dy);
-  check.same_or_apart(a.dx, a.x);
-  check.apart(a.dx, a.gamma, a.mean, a.rstd);
-  check.apart(a.dgamma, a.dy, a.x, a.gamma, a.dx, a.mean, a.rstd);
-  check.apart(a.dbeta, a.dy, a.x, a.gamma, a.dx, a.mean, a.rstd, a.dgamma);
+template <class Rules>
+ROWNORM_INLINE bool obeys(const Rules& rule, const backward_arguments& a, epsilon eps) {
+  return rule.memory(a.x) && rule.matrix(a.dy, a.x) && rule.parameter(a.gamma, a.x) &&
+         rule.matrix(a.dx, a.x) && rule.parameter(a.dgamma, a.x) && rule.parameter(a.dbeta, a.x) &&
+         rule.same_count(a.dgamma, a.gamma) && rule.eps(eps) && rule.column(a.mean, a.x) &&
+         rule.column(a.rstd, a.x) && rule.same_or_apart(a.dx, a.dy) &&
+         rule.same_or_apart(a.dx, a.x) && rule.apart(a.dx, a.gamma, a.mean, a.rstd) &&
+         rule.apart(a.dgamma, a.dy, a.x, a.gamma, a.dx, a.mean, a.rstd) &&
+         rule.apart(a.dbeta, a.dy, a.x, a.gamma, a.dx, a.mean, a.rstd, a.dgamma);
+}
+
+ROWNORM_COLD inline void check_backward_fully(const char* function, backward_arguments a,
+                                              epsilon eps) {
+  obeys(checks(function), a, eps);
+}
+ROWNORM_INLINE void check_backward(const char* function, const backward_arguments& a, epsilon eps) {
+  if (!ROWNORM_LIKELY(obeys(glance{}, a, eps))) check_backward_fully(function, a, eps);
 }
 
 }  // namespace detail

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <type_traits>
 
@@ -55,7 +56,7 @@ struct saved_columns {
 // ---------------------------------------------------------------------------------------------
 
 /// The number of a row's first numbers that its squares are of, where that is all of them.
-inline constexpr std::size_t whole_row = static_cast<std::size_t>(-1);
+inline constexpr auto whole_row = static_cast<std::size_t>(PTRDIFF_MIN);
 /// k of partial_rms_norm, which no k makes that: the checks are to see it.
 ROWNORM_INLINE std::size_t partial_length(std::size_t k) {
   return k == whole_row ? k - 1 : k;
