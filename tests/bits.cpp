@@ -24,7 +24,7 @@ template <class S>
 constexpr ieee format_of() {
   if constexpr (std::is_same_v<S, float>) return {23, 127};
   else if constexpr (std::is_same_v<S, double>) return {52, 1023};
-  else if constexpr (std::is_same_v<S, rn::float16>) return {10, 15};
+  else if constexpr (std::is_same_v<S, rn::float16_bits>) return {10, 15};
   else return {7, 127};
 }
 
@@ -40,10 +40,10 @@ double as_double(float x) {
 [[maybe_unused]] double as_double(double x) {
   return x;
 }
-double as_double(rn::float16 x) {
+double as_double(rn::float16_bits x) {
   return static_cast<double>(Eigen::numext::bit_cast<Eigen::half>(x.bits));
 }
-double as_double(rn::bfloat16 x) {
+double as_double(rn::bfloat16_bits x) {
   return static_cast<double>(Eigen::numext::bit_cast<Eigen::bfloat16>(x.bits));
 }
 
@@ -216,7 +216,8 @@ void layer_norms(const std::string& types) {
 /// Each line above costs a compile of the kernels, so each word and type stands where it adds most.
 /// With BITS_FEW, for compilers that take ten seconds over a line, the first ones alone.
 void all_calls() {
-  using rn::bfloat16, rn::float16;
+  using float16 = rn::float16_bits;
+  using bfloat16 = rn::bfloat16_bits;
   run<float, float, float>("float add_layer_norm", 4, [](auto o) {
     rn::add_layer_norm<float>(o.x, o.residual, o.gamma, o.beta, o.y, 0, o.mean, o.rstd);
   });

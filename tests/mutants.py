@@ -16,8 +16,8 @@ import subprocess
 import sys
 import tempfile
 
-KERNEL, SIMD, CHECK, ARGUMENTS = (
-    f"rownorm/detail/{name}.hpp" for name in ("kernel", "simd", "check", "arguments"))
+KERNEL, SIMD, CHECK, OVERLAP, ARGUMENTS = (
+    f"rownorm/detail/{name}.hpp" for name in ("kernel", "simd", "check", "overlap", "arguments"))
 RMS, LAYER = "rownorm/rms_norm.hpp", "rownorm/layer_norm.hpp"
 
 # name, file, the text, what is put in its place, the test that must fail.
@@ -242,25 +242,29 @@ MUTANTS = [
     # Checks.
     ("gamma's length not checked", CHECK, "    if (a.length != x.length)\n      miss(\"%s has",
      "    if (false)\n      miss(\"%s has", "test_check"),
-    ("the shape of y not checked", CHECK, "  check.matrix(a.y, a.x);\n", "", "test_check"),
+    ("the shape of y not checked", CHECK, "rule.matrix(a.y, a.x)", "true", "test_check"),
     ("stride not checked", CHECK, "if (a.stride < a.width)", "if (false)", "test_check"),
     ("a row larger than memory let through", CHECK,
      "if (a.blocks != 0 && a.width_bytes() ==", "if (false && a.width_bytes() ==", "test_check"),
     ("null not checked", CHECK, "if (a.data == nullptr && !a.empty())", "if (false)", "test_check"),
-    ("gamma's length not looked at", CHECK, "one_row(a.gamma, a.x.length) &&", "", "test_check"),
-    ("y's place not looked at", CHECK, "apart(a.y, a.x)) &&", "true) &&", "test_check"),
-    ("large strides not looked at", CHECK, ">> (half_of_bits - 4) == 0;", ">= 0;", "test_check"),
-    ("eps not checked", CHECK, "if (!(e.value >= 0 && e.value <=", "if (false && !(e.value <=",
+    ("gamma's length not looked at", CHECK,
+     "(a.count == 1 || a.count == x.heads) && a.length == x.length &&",
+     "(a.count == 1 || a.count == x.heads) &&", "test_check"),
+    ("y's place not looked at", CHECK, "out.same(a) || apart(out, a)", "true", "test_check"),
+    ("large strides not looked at", CHECK, "moderate(a.blocks, a.stride)", "true", "test_check"),
+    ("eps not checked", CHECK, "return e.value >= 0 && e.value <=", "return e.value <=",
      "test_check"),
     ("k = 0 let through", CHECK, "(k < 1 || k > x.length)", "(k > x.length)", "test_check"),
-    ("overlap of y and x let through", CHECK,
-     "  check.same_or_apart(a.y, a.x);\n", "", "test_check"),
+    ("overlap of y and x let through", CHECK, "rule.same_or_apart(a.y, a.x) &&", "", "test_check"),
     ("overlap of y and gamma let through", CHECK,
-     "check.apart(a.y, a.residual, a.gamma, a.beta);",
-     "check.apart(a.y, a.residual, a.beta);", "test_check"),
-    ("two strides over one memory let through", CHECK,
-     "if (a.blocks > 1 && b.blocks > 1 && a.stride_bytes() != b.stride_bytes()) return true;", "",
+     "rule.apart(a.y, a.residual, a.gamma, a.beta)",
+     "rule.apart(a.y, a.residual, a.beta)", "test_check"),
+    ("dgamma's count beside gamma's not checked", CHECK, "rule.same_count(a.dgamma, a.gamma) &&",
+     "", "test_check"),
+    ("a last number shared by two strides let through", OVERLAP, "v - gap - 1)", "v - gap)",
      "test_check"),
+    ("the first of two strides' blocks not asked", OVERLAP, "(d - wide) / s + 1;",
+     "(d - wide) / s + 2;", "test_check"),
     ("one head of all tokens taken for all heads of one", KERNEL,
      "step == m.heads_per_token ? m.token_stride : m.length", "m.length", "test_rms_norm"),
     ("y's heads taken for x's", KERNEL,

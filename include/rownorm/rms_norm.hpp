@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "detail/calls.hpp"
+#include "detail/forgotten.hpp"
 #include "types.hpp"
 
 namespace rownorm {

@@ -12,19 +12,21 @@
 /// types.hpp; parallel.hpp and mpi.hpp say where a call runs, dispatch.hpp by which code.
 namespace rownorm {
 
-/// A 16-bit IEEE number (binary16) as its bits: what Eigen::half is below the public calls.
-struct float16 {
+/// A 16-bit IEEE number (binary16) as its bits: what rownorm::float16, which is Eigen::half, is
+/// below the public calls.
+struct float16_bits {
   std::uint16_t bits;  ///< sign, 5 bits of exponent, 10 of fraction
 };
 
-/// The upper half of a float (bfloat16) as its bits: what Eigen::bfloat16 is below the public
-/// calls.
-struct bfloat16 {
+/// The upper half of a float (bfloat16) as its bits: what rownorm::bfloat16, which is
+/// Eigen::bfloat16, is below the public calls.
+struct bfloat16_bits {
   std::uint16_t bits;  ///< sign, 8 bits of exponent, 7 of fraction
 };
 
-/// How a type lies in memory: float, double, float16 or bfloat16. An engine with a 16-bit type of
-/// its own (two bytes, trivially copyable) says so once and may use it in every call:
+/// How a type lies in memory: float, double, float16 or bfloat16, as the compilers' own 16-bit
+/// types do where there are any (_Float16, __bf16, std::float16_t, std::bfloat16_t). An engine with
+/// a type of its own (two bytes, trivially copyable) says so once and may use it in every call:
 /// ```cpp
 /// struct my_bf16 { unsigned short bits; };
 /// template <> struct rownorm::storage<my_bf16> { using type = rownorm::bfloat16; };
@@ -40,14 +42,25 @@ struct storage<double> {
   using type = double;
 };
 template <>
-struct storage<float16> {
-  using type = float16;
+struct storage<float16_bits> {
+  using type = float16_bits;
 };
 template <>
-struct storage<bfloat16> {
-  using type = bfloat16;
+struct storage<bfloat16_bits> {
+  using type = bfloat16_bits;
 };
-
+#if defined(ROWNORM_FLOAT16)
+template <>
+struct storage<ROWNORM_FLOAT16> {
+  using type = float16_bits;
+};
+#endif
+#if defined(ROWNORM_BFLOAT16)
+template <>
+struct storage<ROWNORM_BFLOAT16> {
+  using type = bfloat16_bits;
+};
+#endif
 template <>
 struct storage<std::int8_t> {
   using type = std::int8_t;  // inside quantized(q, scales) alone
@@ -58,6 +71,8 @@ inline constexpr std::size_t dynamic = static_cast<std::size_t>(-1);
 
 inline namespace ROWNORM_ISA {
 namespace detail {
+using float16 = float16_bits;
+using bfloat16 = bfloat16_bits;
 /// The stride of rows whose numbers turned out not to lie side by side: the checks refuse it.
 inline constexpr std::size_t scattered = ~(static_cast<std::size_t>(-1) / 2);
 }  // namespace detail

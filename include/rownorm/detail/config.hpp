@@ -2,6 +2,12 @@
 // The version, the ISA's namespace and the compilers' attributes; never a type or a function.
 #pragma once
 
+#if defined(_MSVC_LANG) ? _MSVC_LANG < 201703L : __cplusplus < 201703L
+// A file that there is not ends the compilation with this line, where #error would be followed by
+// thousands.
+#include "rownorm needs C++17 or later (-std=c++17)"
+#endif
+
 // Written once: CMake and the packages read these lines.
 #define ROWNORM_VERSION_MAJOR 0
 #define ROWNORM_VERSION_MINOR 1
@@ -26,6 +32,15 @@
 #else
 #define ROWNORM_SCALAR 1  // any other CPU: loops over plain numbers, and no xsimd
 #endif
+#endif
+
+// The compiler's own 16-bit numbers, which C++23 calls std::float16_t and std::bfloat16_t.
+#if defined(__FLT16_MANT_DIG__)
+#define ROWNORM_FLOAT16 _Float16
+#endif
+#if defined(__BFLT16_MANT_DIG__) || \
+    (defined(__clang__) && __clang_major__ >= 17 && defined(__SSE2__))
+#define ROWNORM_BFLOAT16 __bf16
 #endif
 
 #if defined(__clang__)

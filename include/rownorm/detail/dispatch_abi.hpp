@@ -16,10 +16,10 @@ namespace abi {
 /// The type of a matrix's numbers, an index of the tables below.
 enum number : unsigned { f32, f64, f16, bf16, numbers };
 template <class S>
-inline constexpr number number_of = std::is_same_v<S, float>     ? f32
-                                    : std::is_same_v<S, double>  ? f64
-                                    : std::is_same_v<S, float16> ? f16
-                                                                 : bf16;
+inline constexpr number number_of = std::is_same_v<S, float>          ? f32
+                                    : std::is_same_v<S, double>       ? f64
+                                    : std::is_same_v<S, float16_bits> ? f16
+                                                                      : bf16;
 
 /// gamma, an index too: none, or numbers of the matrix's type (or of float) with or without a word.
 enum gain : unsigned {

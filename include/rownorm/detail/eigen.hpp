@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Eigen expressions, rows, heads and containers as rows of plain storage; the only file with Eigen
-// below the modules, and never a word of a call or a kernel.
+// What stands where a call takes numbers (Eigen expressions and the rest) as rows of plain storage;
+// the only file with Eigen below the modules, and never a word of a call or a kernel.
 #pragma once
 
 #include <Eigen/Core>
@@ -9,63 +9,26 @@
 #include <utility>
 
 #include "../types.hpp"
+#include "arrays.hpp"
 #include "config.hpp"
 
 namespace rownorm {
 
+/// Eigen's names for the 16-bit numbers are the public calls' too: the same types, so that no using
+/// directive makes them ambiguous.
+using float16 = Eigen::half;
+using bfloat16 = Eigen::bfloat16;  ///< see float16
 template <>
 struct storage<Eigen::half> {
-  using type = float16;
+  using type = float16_bits;
 };
 template <>
 struct storage<Eigen::bfloat16> {
-  using type = bfloat16;
+  using type = bfloat16_bits;
 };
 
 inline namespace ROWNORM_ISA {
 namespace detail {
-
-template <class A>
-using bare = std::remove_cv_t<std::remove_reference_t<A>>;
-
-template <class S, class = void>
-inline constexpr bool has_storage = false;
-template <class S>
-inline constexpr bool has_storage<S, std::void_t<typename storage<S>::type>> = true;
-
-// A mistake is one error and not a page of them: what is asked has a name for clang to print,
-// stands in a function (of a class clang uses nothing after an error), once for each type, and is
-// followed by code that compiles, such as these rows in place of an argument.
-ROWNORM_INLINE rows<float> after_error() {
-  return {nullptr, 0, 0};
-}
-
-/// Whether calls may take numbers of this type (not const).
-template <class Number>
-constexpr bool is_number() {
-  constexpr bool known = has_storage<Number>;
-  static_assert(known,
-                "rownorm: the numbers must be float, double, Eigen::half or Eigen::bfloat16, or of "
-                "a type for which rownorm::storage is specialized");
-  if constexpr (known)
-    static_assert(sizeof(typename storage<Number>::type) == sizeof(Number),
-                  "rownorm::storage: the sizes of the types differ");
-  return known;
-}
-/// The plain type below T, const where T is.
-template <class T>
-struct plain {
-  using number = std::remove_const_t<T>;
-  using stored =
-      typename std::conditional_t<is_number<number>(), storage<number>, storage<float>>::type;
-  using type = std::conditional_t<std::is_const_v<T>, const stored, stored>;
-};
-template <class T>
-ROWNORM_INLINE auto plain_pointer(T* p) {
-  using S = typename plain<T>::type;
-  if constexpr (std::is_same_v<S, T>) return p;
-  else return reinterpret_cast<S*>(p);
-}
 
 // Of any Derived: a VectorBlock, say, is an EigenBase of the Block that it is.
 template <class Derived>
@@ -83,13 +46,6 @@ template <class T>
 inline constexpr bool is_heads<heads<T>> = true;
 template <class A>
 inline constexpr bool is_none = std::is_same_v<A, none_t>;
-
-template <class A, class = void>
-inline constexpr bool is_container = false;
-template <class A>
-inline constexpr bool is_container<
-    A, std::void_t<decltype(std::declval<A&>().data()), decltype(std::declval<A&>().size())>> =
-    !is_eigen<A>;
 
 template <class A>
 constexpr bool has_direct_access() {
@@ -153,7 +109,7 @@ ROWNORM_INLINE rows<S, Length> same_rows(const rows<T, Length>& a, S* data) {
 template <class A>
 ROWNORM_INLINE auto to_rows(A&& a) {
   using E = bare<A>;
-  constexpr bool known = is_rows<E> || is_heads<E> || is_eigen<E> || is_container<E>;
+  constexpr bool known = is_rows<E> || is_heads<E> || is_eigen<E> || is_array<E> || is_container<E>;
   static_assert(known,
                 "rownorm: a matrix must be an Eigen row-major matrix, map, ref or block, an Eigen "
                 "vector, rownorm::rows or rownorm::heads; a parameter a vector of numbers, "
@@ -165,6 +121,8 @@ ROWNORM_INLINE auto to_rows(A&& a) {
     return heads<S>(plain_pointer(a.data), a.tokens, a.heads_per_token, a.length, a.token_stride);
   } else if constexpr (is_eigen<E>) {
     return eigen_rows(std::forward<A>(a));
+  } else if constexpr (is_array<E>) {
+    return array_rows(a);
   } else if constexpr (is_container<E>) {
     auto* data = plain_pointer(a.data());
     return rows<std::remove_pointer_t<decltype(data)>>(data, 1, a.size());

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT
+// Error: rownorm: gamma is missing:
+#include <rownorm/rownorm.hpp>
+
+void normalize(rownorm::rows<float> x, rownorm::rows<float> y) {
+  rownorm::add_rms_norm(x, x, y);
+}
