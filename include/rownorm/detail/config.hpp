@@ -2,7 +2,7 @@
 // The version, the ISA's namespace and the compilers' attributes; never a type or a function.
 #pragma once
 
-#if defined(_MSVC_LANG) ? _MSVC_LANG < 201703L : __cplusplus < 201703L
+#if !(__cplusplus >= 201703L || (defined(_MSVC_LANG) && _MSVC_LANG >= 201703L))
 // A file that there is not ends the compilation with this line, where #error would be followed by
 // thousands.
 #include "rownorm needs C++17 or later (-std=c++17)"
@@ -68,7 +68,7 @@
 #endif
 #define ROWNORM_APART __attribute__((noinline))
 #define ROWNORM_COLD __attribute__((noinline, cold))
-#define ROWNORM_LIKELY(condition) __builtin_expect(static_cast<bool>(condition), 1)
+#define ROWNORM_LIKELY(condition) __builtin_expect((condition) ? 1 : 0, 1)
 #else
 #define ROWNORM_INLINE inline
 #define ROWNORM_LAMBDA
