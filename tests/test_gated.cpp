@@ -135,6 +135,23 @@ TEST(Gated, OpenAndClosed) {
   check_open_and_closed<Eigen::bfloat16>();
 }
 
+/// The most closed gate leaves -0; of one at minus infinity the formula is infinity by infinity.
+TYPED_TEST(Gated, FarBelow) {
+  using T = TypeParam;
+  const T lowest = std::numeric_limits<T>::lowest();
+  matrix<T> x(1, 40), z(1, 40), y(1, 40);
+  x.setOnes();
+  for (const T gate : {lowest, number<T>(static_cast<double>(lowest) / 16), number<T>(-1000)}) {
+    z.setConstant(gate);
+    rn::gated_rms_norm(x, z, rn::none, y);
+    for (Eigen::Index j = 0; j < y.cols(); ++j)
+      EXPECT_TRUE(exact(y(0, j)) == 0 && std::signbit(exact(y(0, j)))) << exact(gate) << ' ' << j;
+  }
+  z.setConstant(-std::numeric_limits<T>::infinity());
+  rn::gated_rms_norm(x, z, rn::none, y);
+  for (Eigen::Index j = 0; j < y.cols(); ++j) EXPECT_TRUE(std::isnan(exact(y(0, j)))) << j;
+}
+
 TYPED_TEST(Gated, NanAndZeros) {
   using T = TypeParam;
   for (const std::size_t n : {3u, 40u, 200u}) {

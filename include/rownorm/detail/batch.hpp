@@ -124,6 +124,34 @@ ROWNORM_INLINE void unroll(F f) {
   unroll(std::make_index_sequence<N>{}, f);
 }
 
+/// How two lanes become one: a sum's, or a largest number's.
+struct plus {
+  template <class V>
+  ROWNORM_INLINE V operator()(V x, V y) const {
+    return x + y;
+  }
+};
+struct larger {
+  template <class V>
+  ROWNORM_INLINE V operator()(V x, V y) const {
+    if constexpr (std::is_arithmetic_v<V>) return x > y ? x : y;
+    else return maximum(x, y);
+  }
+};
+
+/// Lane l takes lane l + half, until so many lanes are left, which are the first.
+template <std::size_t Left, std::size_t Lanes, class T, class Combine>
+ROWNORM_INLINE batch<T> halved(batch<T> v, Combine combine) {
+  if constexpr (Lanes <= Left) return v;
+  else return halved<Left, Lanes / 2>(combine(v, lanes_from<Lanes / 2>(v)), combine);
+}
+/// The last steps of the tree: the lanes of one batch, in halves, in registers.
+template <class T, class Combine>
+ROWNORM_INLINE T across(batch<T> v, Combine combine) {
+  v = halved<2, width<T>>(v, combine);
+  return combine(first_lane(v), first_lane(lanes_from<1>(v)));
+}
+
 /// The prefetch of what lies `bytes` after p.
 ROWNORM_INLINE void prefetch(const void* p, std::size_t bytes) {
 #if defined(__GNUC__) || defined(__clang__)

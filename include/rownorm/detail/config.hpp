@@ -19,7 +19,7 @@
     defined(__AVX512DQ__) && defined(__AVX512VL__)
 #define ROWNORM_ISA avx512
 #define ROWNORM_AVX512 1
-#elif defined(__AVX2__) && (defined(__FMA__) || defined(_MSC_VER))
+#elif defined(__AVX2__) && ((defined(__FMA__) && defined(__F16C__)) || defined(_MSC_VER))
 #define ROWNORM_ISA avx2
 #define ROWNORM_AVX2 1
 #elif defined(__aarch64__) && defined(__ARM_NEON)

@@ -18,21 +18,19 @@ inline namespace ROWNORM_ISA {
 namespace detail {
 
 // ---------------------------------------------------------------------------------------------
-// The order. float: lane l of 64 takes the numbers l, l + 64, ... by fused multiply-add, 256
-// numbers long. Then lane l takes lane l + 32, then l + 16 and l + 8, a second set of 8 doubles
-// takes the 8 that are left, and the lanes start anew. At the end lane l of the second set takes
-// lane l + 4, l + 2, l + 1. double: the same with 32 lanes, 128 numbers, and beside the second set
-// what its additions round away. So a lane is rounded seven times on its way at most. (With a
-// second set of floats after every 4096 numbers, rows of 2^20 equal numbers were off by 12 eps,
-// heavy-tailed ones of 1000 by 2.6.)
+// The order of the sum of floats (of doubles: 32 lanes, 128 numbers, and beside the second set what
+// its additions round away):
 //
-//   numbers     0 ... 63 | 64 ... 127 | 128 ... 191 | 192 ... 255     256 ... 511     ...
-//                    \         \            /             /               |
-//   64 lanes          lane l: l, l + 64, l + 128, l + 192                 the same
-//                         |  l + 32,  l + 16,  l + 8                      |
-//   8 doubles         lane l   ------------------- + --------------------  + ...
-//                         |  l + 4,  l + 2,  l + 1
-//   the sum
+//   numbers          0 ... 63 | 64 ... 127 | 128 ... 191 | 192 ... 255     256 ... 511    ...
+//   64 lanes         l takes l, l + 64, l + 128, l + 192 by fused          anew
+//                    multiply-add                                           |
+//   halved to 8      l takes l + 32, then l + 16, then l + 8                |
+//                         |                                                 |
+//   8 doubles             +------------------------------------------------ + ----------- ...
+//   the sum          l takes l + 4, then l + 2, then l + 1
+//
+// A lane is rounded seven times on its way at most. (With a second set of floats after every 4096
+// numbers, rows of 2^20 equal numbers were off by 12 eps, heavy-tailed ones of 1000 by 2.6.)
 // ---------------------------------------------------------------------------------------------
 
 template <class T>
@@ -60,34 +58,6 @@ ROWNORM_INLINE bool in_range(T v, T low, T high) {
   return b - l < h - l;
 }
 
-/// How two lanes become one: a sum's, or a largest number's.
-struct plus {
-  template <class V>
-  ROWNORM_INLINE V operator()(V x, V y) const {
-    return x + y;
-  }
-};
-struct larger {
-  template <class V>
-  ROWNORM_INLINE V operator()(V x, V y) const {
-    if constexpr (std::is_arithmetic_v<V>) return x > y ? x : y;
-    else return maximum(x, y);
-  }
-};
-
-/// Lane l takes lane l + half, until so many lanes are left, which are the first.
-template <std::size_t Left, std::size_t Lanes, class T, class Combine>
-ROWNORM_INLINE batch<T> halved(batch<T> v, Combine combine) {
-  if constexpr (Lanes <= Left) return v;
-  else return halved<Left, Lanes / 2>(combine(v, lanes_from<Lanes / 2>(v)), combine);
-}
-/// The last steps of the tree: the lanes of one batch, in halves, in registers.
-template <class T, class Combine>
-ROWNORM_INLINE T across(batch<T> v, Combine combine) {
-  v = halved<2, width<T>>(v, combine);
-  return combine(first_lane(v), first_lane(lanes_from<1>(v)));
-}
-
 /// What combines the k-th of K lanes, the last `Peaks` of which keep the largest number.
 template <int K, int Peaks, class Index>
 using combine_of = std::conditional_t<(Index::value < K - Peaks), plus, larger>;
@@ -105,29 +75,23 @@ struct lane_sets {
   lane_set rest[std::is_same_v<T, double> ? K : 1];  // what the additions of doubles rounded away
 };
 
-/// Pack P of what is left of the lanes, halved once or twice more where it holds more of them than
-/// the second set, goes to that set's registers.
+/// Pack P of what is left of the lanes, halved where it holds more of them than the second set,
+/// goes to that set's registers.
 template <std::size_t P, class Order, class Combine>
-ROWNORM_INLINE void into_second_set(lane_set& second, const pack<float>& v, Combine combine) {
-  constexpr std::size_t n = width<float>;
-  if constexpr (std::is_same_v<Order, even_odd>) {
-    const batch<float> even = halved<second_lanes / 2, n>(v.a, combine),
-                       odd = halved<second_lanes / 2, n>(v.b, combine);
-    if constexpr (second_registers == 1) {
-      second.lane[0] = interleave_lower(lower_doubles(even), lower_doubles(odd));
-    } else {
-      second.lane[0] = lower_doubles(even);
-      second.lane[1] = lower_doubles(odd);
-      if constexpr (second_registers == 4) {
-        second.lane[2] = upper_doubles(even);
-        second.lane[3] = upper_doubles(odd);
-      }
-    }
-  } else if constexpr (second_registers == 4) {
+ROWNORM_INLINE void into_second_set(lane_set& second, const pack<float>& v,
+                                    [[maybe_unused]] Combine combine) {
+  constexpr bool split = std::is_same_v<Order, even_odd>;
+  constexpr std::size_t n = width<float>, half = second_lanes / 2;
+  if constexpr (second_registers == 4) {
     second.lane[0] = lower_doubles(v.a);
-    second.lane[1] = upper_doubles(v.a);
-    second.lane[2] = lower_doubles(v.b);
+    second.lane[1] = split ? lower_doubles(v.b) : upper_doubles(v.a);
+    second.lane[2] = split ? upper_doubles(v.a) : lower_doubles(v.b);
     second.lane[3] = upper_doubles(v.b);
+  } else if constexpr (split) {
+    const batch<double> even = lower_doubles(halved<half, n>(v.a, combine));
+    const batch<double> odd = lower_doubles(halved<half, n>(v.b, combine));
+    second.lane[0] = second_registers == 1 ? interleave_lower(even, odd) : even;
+    if constexpr (second_registers == 2) second.lane[1] = odd;
   } else {
     const batch<float> left = halved<second_lanes, n>(combine(v.a, v.b), combine);
     second.lane[0] = lower_doubles(left);
@@ -190,8 +154,8 @@ ROWNORM_INLINE void add_fold(lane_sets<T, K>& second, const lane_set (&fold)[K])
     });
   });
 }
-/// It begins as the first fold: zeros to add that to would be stored and loaded again for each row
-/// (LayerNorm of 64x64: 0.9 of the time).
+/// It begins as the first fold: zeros would be stored and loaded again for each row (LayerNorm of
+/// 64x64: 0.9 of the time).
 template <class T, int K>
 ROWNORM_INLINE void begin_with(lane_sets<T, K>& second, const lane_set (&fold)[K]) {
   unroll<K>([&](auto k) ROWNORM_LAMBDA {
@@ -246,11 +210,11 @@ ROWNORM_INLINE void add_at(std::index_sequence<K...>, Sums& s, std::size_t p, St
   step(at, s.lane[K][p]...);
 }
 
-/// How many packs of K sums are kept in registers at once: all, where the ISA has registers for
-/// them and for what is added; else the row is passed over in strips of so many packs. A strip has
-/// every so many-th pack of a group: those are folded into each other, so that one pack of each sum
-/// is all that waits for the next strip (LayerNorm's gradient of 64x33 to 64x128 floats: 0.87 to
-/// 0.97 of the time of strips of neighbours, with clang 14 0.72 to 0.87).
+/// How many packs of K sums are in registers at once: all, or where that would spill a strip of
+/// them, and the row is passed over once for each strip. A strip has every strips-th pack of a
+/// group: folded into each other they leave one pack of each sum to wait for the next strip
+/// (LayerNorm's gradient of 64x33 to 64x128 floats: 0.87 to 0.97 of the time of strips of
+/// neighbours, clang 0.72 to 0.87).
 template <class T, int K>
 inline constexpr std::size_t in_strip =
     packs<T> * 2 * K <= registers_for_sums ? packs<T> : registers_for_sums / 2 / K;
@@ -261,9 +225,8 @@ template <class T, int K>
 inline constexpr std::size_t left_of_strip = strips<T, K> == 1 ? packs_left<T> : 1;
 
 /// step(place, lanes...) for the packs of a strip in the last, short group of a row: those that are
-/// whole, and what is left in the one after them. (A step for each pack that may be that one: to
-/// choose its lanes and step once took LayerNorm of 64x33 to 64x100 floats 1.05 to 1.10 of the
-/// time.)
+/// whole, and what is left in the one after them. (Each pack has that step: one step behind them
+/// must choose its lanes, and LayerNorm of 64x33 to 64x100 floats took 1.05 to 1.10 of the time.)
 template <class T, class Order, int K, std::size_t Strip, class Step>
 ROWNORM_INLINE void sum_short_group(std::size_t begin, std::size_t end, Step& step,
                                     sums<T, K, in_strip<T, K>>& s) {
@@ -280,7 +243,7 @@ ROWNORM_INLINE void sum_short_group(std::size_t begin, std::size_t end, Step& st
 }
 
 /// step(place, lanes...) for the packs Strip, Strip + strips, ... of each group of lanes in
-/// [begin, end). (What it finds is no result: g++ 12 would copy that through memory, as integers.)
+/// [begin, end). (No result: g++ 12 copies a returned one through memory.)
 template <class T, class Order, int K, std::size_t Strip, class Step>
 ROWNORM_INLINE void sum_strip(std::size_t begin, std::size_t end, Step& step,
                               sums<T, K, in_strip<T, K>>& s) {
