@@ -47,7 +47,7 @@ struct tbb_pool {
 /// As the first argument of a call: its rows over the threads of oneTBB's current arena; the rest
 /// as for par_on. It exists where ROWNORM_TBB is defined, which the CMake target rownorm::parallel
 /// does.
-inline constexpr par_on<detail::tbb_pool> par{detail::tbb_pool{}};
+[[gnu::visibility("hidden")]] inline constexpr par_on<detail::tbb_pool> par{detail::tbb_pool{}};
 #endif
 
 inline namespace ROWNORM_ISA {

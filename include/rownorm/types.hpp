@@ -132,7 +132,9 @@ struct heads {
 
 /// No gain, no shift, no output: stands where a call takes gamma, beta, mean or rstd.
 struct none_t {};
-inline constexpr none_t none{};  ///< the value to write: rms_norm(x, none, y)
+// Hidden, here and below: a unique symbol keeps a plugin from being unloaded.
+/// The value to write: rms_norm(x, none, y).
+[[gnu::visibility("hidden")]] inline constexpr none_t none{};
 
 /// Gemma's gain: 1 + gamma, added in the type of the arithmetic.
 template <class Gamma>
@@ -210,8 +212,10 @@ enum class gate_order {
   norm_first,  ///< y = rms_norm(x, gamma) * silu(z)
   gate_first   ///< y = rms_norm(x * silu(z), gamma)
 };
-inline constexpr gate_order norm_first = gate_order::norm_first;  ///< the word for a call
-inline constexpr gate_order gate_first = gate_order::gate_first;  ///< the word for a call
+/// The word for a call.
+[[gnu::visibility("hidden")]] inline constexpr gate_order norm_first = gate_order::norm_first;
+/// The word for a call.
+[[gnu::visibility("hidden")]] inline constexpr gate_order gate_first = gate_order::gate_first;
 
 /// eps added to the root, not under it: \f$x / (\sqrt{\mathrm{mean}(x^2)} + \epsilon)\f$, as the
 /// paper's own code has it.

@@ -165,7 +165,7 @@ ROWNORM_INLINE words in_turn(half_words v) {
 ROWNORM_INLINE void store_bytes(std::int8_t* p, words w) {
   const __m256i four = _mm256_shuffle_epi8(w, _mm256_set1_epi32(0x0c080400));
   _mm_storel_epi64(
-      reinterpret_cast<__m128i*>(p),
+      static_cast<__m128i*>(static_cast<void*>(p)),
       _mm_unpacklo_epi32(_mm256_castsi256_si128(four), _mm256_extracti128_si256(four, 1)));
 }
 ROWNORM_INLINE void store_bytes(std::int8_t* p, words a, words b) {
@@ -174,7 +174,7 @@ ROWNORM_INLINE void store_bytes(std::int8_t* p, words a, words b) {
       _mm256_blend_epi32(_mm256_shuffle_epi8(a, lowest), _mm256_shuffle_epi8(b, lowest), 0xaa);
   const __m256i bytes =
       _mm256_permutevar8x32_epi32(fours, _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(bytes));
+  _mm_storeu_si128(static_cast<__m128i*>(static_cast<void*>(p)), _mm256_castsi256_si128(bytes));
 }
 
 }  // namespace detail

@@ -169,7 +169,7 @@ ROWNORM_INLINE words in_turn(half_words v) {
   return words(_mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), v));
 }
 ROWNORM_INLINE void store_bytes(std::int8_t* p, words w) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(w));
+  _mm_storeu_si128(static_cast<__m128i*>(static_cast<void*>(p)), _mm512_cvtepi32_epi8(w));
 }
 ROWNORM_INLINE void store_bytes(std::int8_t* p, words a, words b) {
   store_bytes(p, a);

@@ -119,7 +119,7 @@ struct full {};
 /// full, by non-temporal stores; memory begins at a multiple of register_bytes.
 struct past_cache {};
 template <class Count>
-inline constexpr bool whole = !std::is_same_v<Count, std::size_t>;
+inline constexpr bool whole = std::is_same_v<Count, full> || std::is_same_v<Count, past_cache>;
 
 /// Copies n numbers, n at most Most (a power of two), in steps of fixed size: a call of memcpy
 /// would cost more than the row.

@@ -41,7 +41,7 @@ template <class T>
 inline constexpr std::size_t chunk = 4 * lanes<T>;
 
 /// So many packs of the lanes of K sums.
-template <class T, int K, std::size_t Packs>
+template <class T, std::size_t K, std::size_t Packs>
 struct sums {
   pack<T> lane[K][Packs];
 };
@@ -59,7 +59,7 @@ ROWNORM_INLINE bool in_range(T v, T low, T high) {
 }
 
 /// What combines the k-th of K lanes, the last `Peaks` of which keep the largest number.
-template <int K, int Peaks, class Index>
+template <std::size_t K, std::size_t Peaks, class Index>
 using combine_of = std::conditional_t<(Index::value < K - Peaks), plus, larger>;
 
 /// The second set of lanes, in registers of doubles. even_odd: registers 0, 2, ... hold the even
@@ -69,7 +69,7 @@ inline constexpr std::size_t second_registers = second_lanes / width<double>;
 struct lane_set {
   batch<double> lane[second_registers];
 };
-template <class T, int K>
+template <class T, std::size_t K>
 struct lane_sets {
   lane_set sum[K];
   lane_set rest[std::is_same_v<T, double> ? K : 1];  // what the additions of doubles rounded away
@@ -141,7 +141,7 @@ ROWNORM_INLINE void add_exactly(batch<double>& sum, batch<double>& rest, batch<d
   sum = s;
 }
 /// The second set takes a fold.
-template <int Peaks, class T, int K>
+template <std::size_t Peaks, class T, std::size_t K>
 ROWNORM_INLINE void add_fold(lane_sets<T, K>& second, const lane_set (&fold)[K]) {
   unroll<K>([&](auto k) ROWNORM_LAMBDA {
     using combine = combine_of<K, Peaks, decltype(k)>;
@@ -156,7 +156,7 @@ ROWNORM_INLINE void add_fold(lane_sets<T, K>& second, const lane_set (&fold)[K])
 }
 /// It begins as the first fold: zeros would be stored and loaded again for each row (LayerNorm of
 /// 64x64: 0.9 of the time).
-template <class T, int K>
+template <class T, std::size_t K>
 ROWNORM_INLINE void begin_with(lane_sets<T, K>& second, const lane_set (&fold)[K]) {
   unroll<K>([&](auto k) ROWNORM_LAMBDA {
     second.sum[k()] = fold[k()];
@@ -183,12 +183,12 @@ ROWNORM_INLINE double tree(lane_set s, Combine combine) {
   return across<double>(s.lane[0], combine);
 }
 
-template <int K>
+template <std::size_t K>
 struct totals {
   double of[K];
 };
 
-template <class T, class Order, int Peaks, int K>
+template <class T, class Order, std::size_t Peaks, std::size_t K>
 ROWNORM_INLINE totals<K> total(const lane_sets<T, K>& s) {
   totals<K> t;
   unroll<K>([&](auto k) ROWNORM_LAMBDA {
@@ -215,19 +215,19 @@ ROWNORM_INLINE void add_at(std::index_sequence<K...>, Sums& s, std::size_t p, St
 /// group: folded into each other they leave one pack of each sum to wait for the next strip
 /// (LayerNorm's gradient of 64x33 to 64x128 floats: 0.87 to 0.97 of the time of strips of
 /// neighbours, clang 0.72 to 0.87).
-template <class T, int K>
+template <class T, std::size_t K>
 inline constexpr std::size_t in_strip =
     packs<T> * 2 * K <= registers_for_sums ? packs<T> : registers_for_sums / 2 / K;
-template <class T, int K>
+template <class T, std::size_t K>
 inline constexpr std::size_t strips = packs<T> / in_strip<T, K>;
 /// How many packs a strip is folded into: all that the second set takes, or one of them.
-template <class T, int K>
+template <class T, std::size_t K>
 inline constexpr std::size_t left_of_strip = strips<T, K> == 1 ? packs_left<T> : 1;
 
 /// step(place, lanes...) for the packs of a strip in the last, short group of a row: those that are
 /// whole, and what is left in the one after them. (Each pack has that step: one step behind them
 /// must choose its lanes, and LayerNorm of 64x33 to 64x100 floats took 1.05 to 1.10 of the time.)
-template <class T, class Order, int K, std::size_t Strip, class Step>
+template <class T, class Order, std::size_t K, std::size_t Strip, class Step>
 ROWNORM_INLINE void sum_short_group(std::size_t begin, std::size_t end, Step& step,
                                     sums<T, K, in_strip<T, K>>& s) {
   constexpr auto k = std::make_index_sequence<K>{};
@@ -244,7 +244,7 @@ ROWNORM_INLINE void sum_short_group(std::size_t begin, std::size_t end, Step& st
 
 /// step(place, lanes...) for the packs Strip, Strip + strips, ... of each group of lanes in
 /// [begin, end). (No result: g++ 12 copies a returned one through memory.)
-template <class T, class Order, int K, std::size_t Strip, class Step>
+template <class T, class Order, std::size_t K, std::size_t Strip, class Step>
 ROWNORM_INLINE void sum_strip(std::size_t begin, std::size_t end, Step& step,
                               sums<T, K, in_strip<T, K>>& s) {
   unroll<in_strip<T, K>>([&](auto p) ROWNORM_LAMBDA {
@@ -263,8 +263,8 @@ ROWNORM_INLINE void sum_strip(std::size_t begin, std::size_t end, Step& step,
 
 /// The strips First, First + Step, ...: each folded, then those into each other, in the order in
 /// which the lanes of a group meet.
-template <class T, class Order, int K, int Peaks, std::size_t First, std::size_t Step,
-          class Function>
+template <class T, class Order, std::size_t K, std::size_t Peaks, std::size_t First,
+          std::size_t Step, class Function>
 ROWNORM_INLINE void sum_strips(std::size_t begin, std::size_t end, Function& step,
                                sums<T, K, left_of_strip<T, K>>& s) {
   if constexpr (Step < strips<T, K>) {
@@ -286,7 +286,7 @@ ROWNORM_INLINE void sum_strips(std::size_t begin, std::size_t end, Function& ste
 
 /// The numbers in [begin, end), a chunk at most: the second set takes their sums. Where it takes
 /// two packs and a strip leaves one, those of every other strip meet.
-template <class T, class Order, int K, int Peaks, class Step>
+template <class T, class Order, std::size_t K, std::size_t Peaks, class Step>
 ROWNORM_INLINE void sum_chunk(std::size_t begin, std::size_t end, Step& step,
                               lane_sets<T, K>& second) {
   constexpr std::size_t left = left_of_strip<T, K>, parts = packs_left<T> / left;
@@ -307,7 +307,7 @@ ROWNORM_INLINE void sum_chunk(std::size_t begin, std::size_t end, Step& step,
 
 /// K sums over a row of n numbers; step(place, lanes...) adds a pack's terms to the lanes. The last
 /// `Peaks` of the K are largest numbers (of numbers not negative) in place of sums.
-template <class T, class Order, int K, int Peaks = 0, class Step>
+template <class T, class Order, std::size_t K, std::size_t Peaks = 0, class Step>
 ROWNORM_INLINE totals<K> sum(std::size_t n, Step step) {
   lane_sets<T, K> second;
   std::size_t i = 0;
