@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: MIT
 # Installing: the headers, and what find_package(rownorm) and pkg-config find. All of it may be moved.
-if(ROWNORM_FETCHED)
-  # A package must name its dependencies, and the fetched ones are nobody's package.
-  message(STATUS "rownorm: no install rules, since a dependency was fetched")
-  return()
-endif()
 include(CMakePackageConfigHelpers)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/rownorm)

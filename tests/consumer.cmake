@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Builds consumer/ in one of the ways that a project takes rownorm in, and runs it; all warnings are errors.
-#   cmake -DWAY=install|find_package|add_subdirectory|FetchContent|pkg_config|include|headers
+#   cmake -DWAY=install|find_package|add_subdirectory|FetchContent|own_targets|pkg_config|include|headers
 #         -DCOMPILER=... -DGENERATOR=... -DBUILD=<rownorm's build folder> -DVERSION=<rownorm's> -DCOMPONENTS=<built>
 #         -DINCLUDES=<Eigen's and xsimd's> -DMPI_INCLUDES=... -P consumer.cmake
 cmake_minimum_required(VERSION 3.22)
@@ -9,6 +9,8 @@ set(source ${CMAKE_CURRENT_LIST_DIR}/consumer)
 set(folder ${CMAKE_CURRENT_BINARY_DIR}/consumer/${WAY})
 set(prefix ${CMAKE_CURRENT_BINARY_DIR}/consumer/prefix)
 set(warnings -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror)
+list(GET INCLUDES 0 eigen)
+list(GET INCLUDES -1 xsimd)
 list(REMOVE_ITEM INCLUDES /usr/include)  # as -isystem it would hide what the C++ library includes from there
 list(TRANSFORM INCLUDES PREPEND -isystem)
 set(files ${source}/main.cpp ${source}/elsewhere.cpp)
@@ -54,7 +56,15 @@ elseif(WAY STREQUAL "add_subdirectory")
   list(REMOVE_ITEM COMPONENTS dispatch)  # takes minutes to build
   build_with_cmake("-fno-exceptions" "${COMPONENTS}" -DCMAKE_CXX_STANDARD=20)
 elseif(WAY STREQUAL "FetchContent")
-  build_with_cmake("-fno-rtti" "" -DCMAKE_CXX_STANDARD=17)
+  # A larger project that wants rownorm among what it installs.
+  build_with_cmake("-fno-rtti" "" -DCMAKE_CXX_STANDARD=17 -DROWNORM_INSTALL=ON)
+  run(${CMAKE_COMMAND} --install ${folder} --prefix ${folder}/installed)
+  file(GLOB_RECURSE config ${folder}/installed/rownormConfig.cmake)
+  if(NOT config)
+    message(FATAL_ERROR "ROWNORM_INSTALL=ON installed no package")
+  endif()
+elseif(WAY STREQUAL "own_targets")
+  build_with_cmake("" "" -DEIGEN=${eigen} -DXSIMD=${xsimd})
 elseif(WAY STREQUAL "pkg_config")
   find_program(PKG_CONFIG NAMES pkg-config pkgconf)
   if(NOT PKG_CONFIG)
