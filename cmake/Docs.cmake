@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: MIT
 # The target docs: the site of the public headers and the pages, <build>/docs/html, which needs no network.
 find_package(Doxygen QUIET)
-find_package(Python3 COMPONENTS Interpreter QUIET)
 find_path(ROWNORM_MATHJAX_DIR MathJax.js PATH_SUFFIXES share/javascript/mathjax)  # Debian: libjs-mathjax
 if(NOT DOXYGEN_FOUND OR NOT Python3_FOUND OR NOT ROWNORM_MATHJAX_DIR)
-  message(STATUS "rownorm: Doxygen, Python or MathJax (Debian: doxygen, python3, libjs-mathjax) was not found, "
-                 "the target docs is left out")
+  rownorm_left_out("Doxygen, Python or MathJax" "doxygen, python3, libjs-mathjax" "the target docs")
   return()
 endif()
 

@@ -2,7 +2,7 @@
 # Builds consumer/ in one of the ways that a project takes rownorm in, and runs it; all warnings are errors.
 #   cmake -DWAY=install|find_package|add_subdirectory|FetchContent|own_targets|pkg_config|include|headers
 #         -DCOMPILER=... -DGENERATOR=... -DBUILD=<rownorm's build folder> -DVERSION=<rownorm's> -DCOMPONENTS=<built>
-#         -DINCLUDES=<Eigen's and xsimd's> -DMPI_INCLUDES=... -P consumer.cmake
+#         -DINCLUDES=<Eigen's and xsimd's> -DMPI_INCLUDES=... -DPKG_CONFIG=... -P consumer.cmake
 cmake_minimum_required(VERSION 3.22)
 cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH rownorm)
 set(source ${CMAKE_CURRENT_LIST_DIR}/consumer)
@@ -66,11 +66,6 @@ elseif(WAY STREQUAL "FetchContent")
 elseif(WAY STREQUAL "own_targets")
   build_with_cmake("" "" -DEIGEN=${eigen} -DXSIMD=${xsimd})
 elseif(WAY STREQUAL "pkg_config")
-  find_program(PKG_CONFIG NAMES pkg-config pkgconf)
-  if(NOT PKG_CONFIG)
-    message("not run: there is no pkg-config here")
-    return()
-  endif()
   file(GLOB_RECURSE pc ${prefix}/rownorm.pc)
   cmake_path(GET pc PARENT_PATH folder_of_pc)
   set(ENV{PKG_CONFIG_PATH} "${folder_of_pc}:$ENV{PKG_CONFIG_PATH}")
