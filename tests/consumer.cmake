@@ -2,7 +2,8 @@
 # Builds consumer/ in one of the ways that a project takes rownorm in, and runs it; all warnings are errors.
 #   cmake -DWAY=install|find_package|add_subdirectory|FetchContent|own_targets|pkg_config|include|headers
 #         -DCOMPILER=... -DGENERATOR=... -DBUILD=<rownorm's build folder> -DVERSION=<rownorm's> -DCOMPONENTS=<built>
-#         -DINCLUDES=<Eigen's and xsimd's> -DMPI_INCLUDES=... -DPKG_CONFIG=... -P consumer.cmake
+#         -DINCLUDES=<Eigen's and xsimd's> -DMPI_INCLUDES=... -DPKG_CONFIG=...
+#         -DINSTALL=<whether rownorm installs itself> -P consumer.cmake
 cmake_minimum_required(VERSION 3.22)
 cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH rownorm)
 set(source ${CMAKE_CURRENT_LIST_DIR}/consumer)
@@ -57,11 +58,13 @@ elseif(WAY STREQUAL "add_subdirectory")
   build_with_cmake("-fno-exceptions" "${COMPONENTS}" -DCMAKE_CXX_STANDARD=20)
 elseif(WAY STREQUAL "FetchContent")
   # A larger project that wants rownorm among what it installs.
-  build_with_cmake("-fno-rtti" "" -DCMAKE_CXX_STANDARD=17 -DROWNORM_INSTALL=ON)
-  run(${CMAKE_COMMAND} --install ${folder} --prefix ${folder}/installed)
-  file(GLOB_RECURSE config ${folder}/installed/rownormConfig.cmake)
-  if(NOT config)
-    message(FATAL_ERROR "ROWNORM_INSTALL=ON installed no package")
+  build_with_cmake("-fno-rtti" "" -DCMAKE_CXX_STANDARD=17 -DROWNORM_INSTALL=${INSTALL})
+  if(INSTALL)
+    run(${CMAKE_COMMAND} --install ${folder} --prefix ${folder}/installed)
+    file(GLOB_RECURSE config ${folder}/installed/rownormConfig.cmake)
+    if(NOT config)
+      message(FATAL_ERROR "ROWNORM_INSTALL=ON installed no package")
+    endif()
   endif()
 elseif(WAY STREQUAL "own_targets")
   build_with_cmake("" "" -DEIGEN=${eigen} -DXSIMD=${xsimd})
