@@ -37,7 +37,9 @@ endif()
 # For what is left out without them.
 find_package(TBB QUIET)
 set(MPI_CXX_SKIP_MPICXX ON)  # the bindings that MPI 3 took out
+set(CMAKE_MESSAGE_LOG_LEVEL WARNING)  # FindMPI tells that pkg-config has no mpi-cxx even where it is to be quiet
 find_package(MPI COMPONENTS CXX QUIET)
+unset(CMAKE_MESSAGE_LOG_LEVEL)
 if(ROWNORM_BUILD_TESTS OR PROJECT_IS_TOP_LEVEL)
   find_package(Python3 COMPONENTS Interpreter QUIET)
 endif()
