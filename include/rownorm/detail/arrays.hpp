@@ -79,7 +79,7 @@ struct axes<A, typename if_valid<decltype(A::NumIndices), decltype(A::Layout),
   static constexpr bool row_major = static_cast<int>(A::Layout) != 0;  // Eigen::ColMajor
   static constexpr bool supported = rank == 1 || (rank == 2 && row_major);
   static auto* data(A& a) { return a.data(); }
-  static auto extent(A& a, std::size_t axis) { return a.dimension(axis); }
+  static auto extent(A& a, std::size_t axis) { return axis == 0 ? a.dimension(0) : a.dimension(1); }
   static auto stride(A& a, std::size_t axis) { return axis + 1 == rank ? 1 : a.dimension(1); }
 };
 /// boost::multi_array and multi_array_ref.
@@ -102,8 +102,8 @@ struct axes<A, typename if_valid<decltype(A::rank()), decltype(std::declval<A&>(
   static constexpr auto rank = static_cast<std::size_t>(A::rank());
   static constexpr bool supported = rank == 1 || rank == 2;
   static auto* data(A& a) { return a.data_handle(); }
-  static auto extent(A& a, std::size_t axis) { return a.extent(axis); }
-  static auto stride(A& a, std::size_t axis) { return a.stride(axis); }
+  static auto extent(A& a, std::size_t axis) { return axis == 0 ? a.extent(0) : a.extent(1); }
+  static auto stride(A& a, std::size_t axis) { return axis == 0 ? a.stride(0) : a.stride(1); }
 };
 
 template <template <class> class Member, class A, class = void>
