@@ -61,12 +61,6 @@ ROWNORM_INLINE pack<T> silu(pack<T> z) {
   return z / (splat(T(1)) + pack<T>{exp(x.a), exp(x.b)});
 }
 
-/// Of storage that is told at run time, as load_doubles.
-template <class S>
-ROWNORM_FLAT ROWNORM_COLD pack<double> load_silu(const void* row, place_of_any at) {
-  return silu(load(at, static_cast<const S*>(row)));
-}
-
 }  // namespace detail
 }  // namespace ROWNORM_ISA
 }  // namespace rownorm

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a first half finds of a row, in double: squares, moments, and those of a gradient. A row
-// that leaves the range of T is found again here, in a wider or scaled way, and says so; never a
-// number of y or dx.
+// What a first half finds of a row, in double: squares, or moments. A row that leaves the range of
+// T is found again here, in a wider or scaled way, and says so; never a number of y.
 #pragma once
 
 #include <cmath>
@@ -10,132 +9,11 @@
 #include <type_traits>
 
 #include "again.hpp"
+#include "range.hpp"
 
 namespace rownorm {
 inline namespace ROWNORM_ISA {
 namespace detail {
-
-// ---------------------------------------------------------------------------------------------
-// Range: which statistics T holds. The others are of doubles times a power of two, their `scale`.
-// ---------------------------------------------------------------------------------------------
-
-/// The scale of a statistic that T holds, and of one of a row of zeros (or of equal numbers at eps
-/// = 0), whose factor is 0.
-inline constexpr double held = 0, factor_is_0 = -1;
-
-/// Squares below this may have felt the subnormals of T in their sum.
-template <class T>
-inline constexpr double least_squares = std::is_same_v<T, float> ? 0x1p-100 : 0x1p-900;
-/// A sum of squares from here on may hold a lane that overflowed, in a rounding mode where that
-/// stops at the largest number.
-template <class T>
-inline constexpr double overflow_threshold = std::is_same_v<T, float> ? 0x1p127 : 0x1p1023;
-/// The factor of a mean square from here on may be no normal T; of an eps outside the root, too.
-template <class T>
-inline constexpr double factor_threshold = std::is_same_v<T, float> ? 0x1p200 : 0x1p1000;
-template <class T>
-inline constexpr double factor_threshold_outside = std::is_same_v<T, float> ? 0x1p100 : 0x1p500;
-
-/// Whether a row can leave the range of T: in double, only rows of double and computed ones can.
-template <class T, class Source>
-inline constexpr bool may_leave_range =
-    std::is_same_v<T, float> || std::is_same_v<typename Source::stored, double> ||
-    std::is_void_v<typename Source::stored>;
-
-/// Whether T holds a sum of squares, and the factor that comes of it.
-template <class T>
-ROWNORM_INLINE bool holds_squares(double sum, epsilon eps) {
-  return in_range(sum, least_squares<T>, overflow_threshold<T>) &&
-         eps.value < (eps.outside ? factor_threshold_outside<T> : factor_threshold<T>);
-}
-template <class T>
-ROWNORM_INLINE bool holds_variance(double variance, epsilon eps) {
-  return in_range(variance + (eps.outside ? 0 : eps.value), least_squares<T>,
-                  factor_threshold<T>) &&
-         !(eps.outside && eps.value >= factor_threshold_outside<T>);
-}
-/// Whether T holds a sum over dy: it lost nothing among the subnormals and did not overflow. Zeros
-/// are held, as dy has them of padding and of tokens that are not learnt from.
-template <class T>
-ROWNORM_INLINE bool holds_sum(double sum) {
-  return std::is_same_v<T, double> ||
-         in_range(std::fabs(sum), least_squares<T>, overflow_threshold<T>);
-}
-template <class T, class... Sources>
-ROWNORM_INLINE bool holds_sum(double sum, std::size_t n, const Sources&... sources) {
-  return ROWNORM_LIKELY(holds_sum<T>(sum)) || (sum == 0 && (holds_zeros(n, sources) || ...));
-}
-
-/// The power of two for doubles whose squares leave the range. Small squares need none beside an
-/// eps that is not small, nor do those of equal numbers that are not small.
-ROWNORM_INLINE double scale_for(double mean_square, double mean, epsilon eps) {
-  if (!(mean_square < 1)) return 0x1p-600;
-  const bool lost = eps.outside ? eps.value > 0x1p-450 : eps.value > 0x1p-900;
-  return lost || std::fabs(mean) >= 0x1p-300 ? 1 : 0x1p600;
-}
-/// The eps of numbers times `scale`.
-ROWNORM_INLINE epsilon scaled(epsilon eps, double scale) {
-  return eps.outside ? epsilon(outside_root(eps.value * scale))
-                     : epsilon(eps.value * scale * scale);
-}
-
-// ---------------------------------------------------------------------------------------------
-// From a statistic to the factor of a row.
-// ---------------------------------------------------------------------------------------------
-
-/// 1 / sqrt(mean_square + eps), and 0 for a row of zeros, so that zeros stay zeros at eps = 0.
-ROWNORM_INLINE double reciprocal_root(double mean_square, epsilon eps) {
-  const double root =
-      eps.outside ? square_root(mean_square) + eps.value : square_root(mean_square + eps.value);
-  return root == 0 ? 0 : 1 / root;
-}
-/// The same from a sum of squares: one division less on the way from a row's first half to its
-/// second.
-ROWNORM_INLINE double reciprocal_rms(double squares, double length, epsilon eps) {
-  const double sum = fma(length, eps.value, squares);
-  if (eps.outside || eps.value > 0x1p900 || sum < 0x1p-1000)
-    return reciprocal_root(squares / length, eps);
-  return square_root(length / sum);
-}
-
-/// An epsilon as two arguments: in one register its bool, just written, would wait to be read back
-/// as eight bytes.
-ROWNORM_INLINE epsilon made_epsilon(double value, bool outside) {
-  return outside ? epsilon(outside_root(value)) : epsilon(value);
-}
-/// The same of m rows, none of them zeros at eps = 0, in place of their sums; gives back that of
-/// the first. Of one row alone r is not written. Out of line, here and below: with an eps known at
-/// run time alone its numbers took registers from the sum, which g++ 12 then kept in memory (one
-/// row of 1024 floats: 1.25 of the time).
-ROWNORM_FLAT ROWNORM_APART inline double reciprocals_of_rms(double* r, std::size_t m, double last,
-                                                            double length, double value,
-                                                            bool outside) {
-  const epsilon eps = made_epsilon(value, outside);
-  if (m == 1) return reciprocal_rms(last, length, eps);
-  if (eps.outside || eps.value > 0x1p900)
-    for (std::size_t i = 0; i < m; ++i) r[i] = reciprocal_root(r[i] / length, eps);
-  else
-    in_registers(r, m, [&](auto squares) ROWNORM_LAMBDA {
-      using V = decltype(squares);
-      return square_root(V(length) / fma(V(length), V(eps.value), squares));
-    });
-  return r[0];
-}
-/// 1 / sqrt(variance + eps) of m rows, in the same way.
-ROWNORM_FLAT ROWNORM_APART inline double reciprocals_of_deviation(double* r, std::size_t m,
-                                                                  double last, double value,
-                                                                  bool outside) {
-  const epsilon eps = made_epsilon(value, outside);
-  if (m == 1) return reciprocal_root(last, eps);
-  if (eps.outside)
-    for (std::size_t i = 0; i < m; ++i) r[i] = reciprocal_root(r[i], eps);
-  else
-    in_registers(r, m, [&](auto variance) ROWNORM_LAMBDA {
-      using V = decltype(variance);
-      return V(1.0) / square_root(variance + V(eps.value));
-    });
-  return r[0];
-}
 
 // ---------------------------------------------------------------------------------------------
 // RMSNorm.
@@ -225,6 +103,29 @@ struct moments {
   double mean, rest, variance, scale;
 };
 
+/// How many numbers of a row are looked at for a guess of its mean: 64 bytes of them.
+template <class T>
+inline constexpr std::size_t first_numbers = 64 / sizeof(T);
+struct sum_and_largest {
+  double sum, largest;
+};
+/// Of a row's first numbers, values(place): their sum, and the largest without its sign.
+template <class T, class Order, class Values>
+ROWNORM_INLINE sum_and_largest look_at_first(Values values) {
+  constexpr bool whole_packs = pack_width<T> <= first_numbers<T>;
+  constexpr std::size_t step = whole_packs ? pack_width<T> : first_numbers<T>;
+  pack<T> v[first_numbers<T> / step], size[first_numbers<T> / step];
+  unroll<first_numbers<T> / step>([&](auto p) ROWNORM_LAMBDA {
+    if constexpr (whole_packs) v[p()] = values(place<T, Order, full>{p() * step, {}});
+    else v[p()] = values(place<T, Order, std::size_t>{0, step});
+    size[p()] = abs(v[p()]);
+  });
+  lane_set sum, largest;
+  fold<Order>(sum, v, plus{});
+  fold<Order>(largest, size, larger{});
+  return {tree<Order>(sum, plus{}), tree<Order>(largest, larger{})};
+}
+
 /// The mean of the first numbers; 0 where that is little beside the largest of them, since x - 0 is
 /// exact. 0 for rows of one chunk: the guess would cost each of them what a second pass costs those
 /// with a large mean (LayerNorm of 64x128 without it: 0.81 of the time, and 1.22 where the mean is
@@ -241,7 +142,7 @@ ROWNORM_INLINE T guess_mean(std::size_t n, const Source& x) {
 
 /// K sums of a row, the first of x - shift, the second of its squares; delta and square are their
 /// means.
-template <class T, int K>
+template <class T, std::size_t K>
 struct shifted_sums {
   T shift;
   totals<K> sums;
@@ -259,7 +160,7 @@ inline constexpr double least_square_ratio = std::is_same_v<T, double> ? 3 : 2;
 /// again(shift) gives them around the mean that was found: one pass for most rows. Again twice at
 /// most: the mean that is found around 0 may be a step of T off, and numbers all equal but one
 /// deviate by a part of a step (114 doubles: 295 eps after one).
-template <int K, class T, class First, class Again>
+template <std::size_t K, class T, class First, class Again>
 ROWNORM_INLINE shifted_sums<T, K> sums_near_mean(std::size_t n, T shift, First first, Again again) {
   // A product, since a quotient would wait for the sums (64x33 to 64x96 floats: 0.95 to 0.96 of the
   // time). Later a quotient: of equal numbers both means are exact then, and the variance is 0.
@@ -277,7 +178,7 @@ ROWNORM_INLINE shifted_sums<T, K> sums_near_mean(std::size_t n, T shift, First f
 
 /// What the sums around the shift leave goes into the mean and the variance, so that neither
 /// cancels (the corrected two-pass of Chan, Golub and LeVeque).
-template <class T, int K>
+template <class T, std::size_t K>
 ROWNORM_INLINE moments corrected(const shifted_sums<T, K>& a) {
   const double variance = fma(-a.delta, a.delta, a.square);
   // shift + delta and its rounding error (Knuth's two-sum).

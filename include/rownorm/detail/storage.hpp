@@ -273,38 +273,6 @@ ROWNORM_INLINE void store_int8(std::int8_t* p, pack<T> x, T factor, Count n) {
   }
 }
 
-// ---------------------------------------------------------------------------------------------
-// Storage that is told at run time, as doubles: for rows that are done again, which are few. What
-// does that is one function for all types, so that a call does not carry a second copy of itself;
-// it is given these, of the types that the call has. (Packs by reference: g++ 12 does not align
-// those that it passes on the stack of a tail call.)
-// ---------------------------------------------------------------------------------------------
-
-using place_of_any = place<double, in_order, std::size_t>;
-ROWNORM_INLINE place_of_any of_any(place<double, in_order, full> at) {
-  return {at.i, pack_width<double>};
-}
-ROWNORM_INLINE place_of_any of_any(place_of_any at) {
-  return at;
-}
-
-using load_any = pack<double>(const void* row, place_of_any at);
-using store_any = void(void* row, place_of_any at, const pack<double>& v);
-using round_any = pack<double>(const pack<double>& v);
-
-template <class S>
-ROWNORM_FLAT ROWNORM_COLD pack<double> load_doubles(const void* row, place_of_any at) {
-  return load(at, static_cast<const S*>(row));
-}
-template <class S>
-ROWNORM_FLAT ROWNORM_COLD void store_doubles(void* row, place_of_any at, const pack<double>& v) {
-  store(at, static_cast<S*>(row), v);
-}
-template <class S>
-ROWNORM_FLAT ROWNORM_COLD pack<double> round_doubles(const pack<double>& v) {
-  return rounded_to<S>(v);
-}
-
 }  // namespace detail
 }  // namespace ROWNORM_ISA
 }  // namespace rownorm

@@ -318,29 +318,6 @@ ROWNORM_INLINE totals<K> sum(std::size_t n, Step step) {
   return total<T, Order, Peaks>(second);
 }
 
-/// How many numbers of a row are looked at for a guess of its mean: 64 bytes of them.
-template <class T>
-inline constexpr std::size_t first_numbers = 64 / sizeof(T);
-struct sum_and_largest {
-  double sum, largest;
-};
-/// Of a row's first numbers, values(place): their sum, and the largest without its sign.
-template <class T, class Order, class Values>
-ROWNORM_INLINE sum_and_largest look_at_first(Values values) {
-  constexpr bool whole_packs = pack_width<T> <= first_numbers<T>;
-  constexpr std::size_t step = whole_packs ? pack_width<T> : first_numbers<T>;
-  pack<T> v[first_numbers<T> / step], size[first_numbers<T> / step];
-  unroll<first_numbers<T> / step>([&](auto p) ROWNORM_LAMBDA {
-    if constexpr (whole_packs) v[p()] = values(place<T, Order, full>{p() * step, {}});
-    else v[p()] = values(place<T, Order, std::size_t>{0, step});
-    size[p()] = abs(v[p()]);
-  });
-  lane_set sum, largest;
-  fold<Order>(sum, v, plus{});
-  fold<Order>(largest, size, larger{});
-  return {tree<Order>(sum, plus{}), tree<Order>(largest, larger{})};
-}
-
 }  // namespace detail
 }  // namespace ROWNORM_ISA
 }  // namespace rownorm
