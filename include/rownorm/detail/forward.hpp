@@ -160,17 +160,19 @@ struct rms_norm_rows {
   Statistic statistic;
   R rstd;
 
-  ROWNORM_INLINE auto first(std::size_t i) const {
-    constexpr bool peak = needs_peak<decltype(y.at_row(i))> && !decltype(affine.at_row(i))::rounds;
-    return statistic.template find<T, peak>(n, i, x.first.at_row(i), x.again.at_row(i),
-                                            affine.at_row(i));
+  static constexpr bool peak = needs_peak<decltype(std::declval<const Y&>().at_row(0u))> &&
+                               !decltype(std::declval<const Affine&>().at_row(0u))::rounds;
+  using statistic_of_row = std::conditional_t<peak, squares_with_peak, squares>;
+
+  ROWNORM_INLINE double first(std::size_t i, statistic_of_row& found) const {
+    return statistic.template find<T>(n, i, x.first.at_row(i), x.again.at_row(i), affine.at_row(i),
+                                      found);
   }
-  ROWNORM_INLINE static double spread(const squares& s) { return s.sum; }
   ROWNORM_INLINE double factors(double* r, std::size_t m, double last) const {
     return statistic.factors(r, m, last, n);
   }
-  template <class S>
-  ROWNORM_INLINE void second(std::size_t i, const S& s, double r, std::size_t ahead) const {
+  ROWNORM_INLINE void second(std::size_t i, const statistic_of_row& s, double r,
+                             std::size_t ahead) const {
     if (!ROWNORM_LIKELY(s.scale == held)) r = statistic.again(s, r, n);
     rms_norm_row<T>(n, at_row_ahead(x.again, i, ahead), affine.at_row(i), y.at_row(i), r, s.scale,
                     peak_of_row(s));
@@ -199,10 +201,11 @@ struct layer_norm_rows {
   M mean;
   R rstd;
 
-  ROWNORM_INLINE moments first(std::size_t i) const {
-    return statistic.template find<T>(n, i, x.first.at_row(i), x.again.at_row(i));
+  using statistic_of_row = moments;
+
+  ROWNORM_INLINE double first(std::size_t i, moments& found) const {
+    return statistic.template find<T>(n, i, x.first.at_row(i), x.again.at_row(i), found);
   }
-  ROWNORM_INLINE static double spread(const moments& m) { return m.variance; }
   ROWNORM_INLINE double factors(double* r, std::size_t m, double last) const {
     return statistic.factors(r, m, last);
   }

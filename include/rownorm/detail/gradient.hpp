@@ -83,8 +83,10 @@ ROWNORM_INLINE rms_gradient find_rms_gradient(std::size_t n, const DY& dy, const
   if constexpr (may_leave_range<T, Source>) {
     const bool squares_held = ROWNORM_LIKELY(holds_squares<T>(t.of[0], eps)) ||
                               (t.of[0] == 0 && scale_of<T>(saved) == held && holds_zeros(n, x));
-    if (!(squares_held && holds_sum<T>(t.of[1], n, x, dy)))
-      return gradient_sums_again(n, dy, x, gamma, eps);
+    if (!(squares_held && holds_sum<T>(t.of[1], n, x, dy))) {
+      const rms_gradient wide = gradient_sums_again(n, dy, x, gamma, eps);
+      return {wide.squares, wide.gx, wide.scale};  // as in find_moments
+    }
   }
   return {t.of[0], t.of[1], held};
 }
@@ -172,8 +174,10 @@ ROWNORM_INLINE layer_gradient find_layer_gradient(std::size_t n, const DY& dy, c
   const layer_gradient s = gradient_of(a);
   if constexpr (may_leave_range<T, Source>)
     if (!(ROWNORM_LIKELY(holds_variance<T>(s.x.variance, eps)) &&
-          holds_sum<T>(a.sums.of[2], n, dy) && holds_sum<T>(a.sums.of[3], n, dy)))
-      return layer_gradient_again(n, dy, x, gamma, eps, saved);
+          holds_sum<T>(a.sums.of[2], n, dy) && holds_sum<T>(a.sums.of[3], n, dy))) {
+      const layer_gradient wide = layer_gradient_again(n, dy, x, gamma, eps, saved);
+      return {{wide.x.mean, wide.x.rest, wide.x.variance, wide.x.scale}, wide.g, wide.gd};
+    }
   return s;
 }
 

@@ -11,10 +11,10 @@ namespace rownorm {
 inline namespace ROWNORM_ISA {
 namespace detail {
 
-/// found = rows.first(i), then rows.second(i, found, r, ahead), row i + ahead being the one to
-/// prefetch (0: none). Between them rows.factors(r, m, last) makes the r of m rows from
-/// spread(found), which of the last row is `last`, and gives back that of the first. Short rows go
-/// in blocks: the quotients and the roots of a block are taken side by side in a register, and
+/// rows.first(i, found), then rows.second(i, found, r, ahead), row i + ahead being the one to
+/// prefetch (0: none). Between them rows.factors(r, m, last) makes the r of m rows from what
+/// first() gave back, which of the last row is `last`, and gives back that of the first. Short rows
+/// go in blocks: the quotients and the roots of a block are taken side by side in a register, and
 /// while one sum ends the next begins (64x128 floats: 0.68 of the time of a row after the other).
 /// What leads from one row alone to its r is never in memory, where it would wait twice (one row of
 /// 64 to 256 numbers: 0.88 to 0.95 of the time).
@@ -23,16 +23,14 @@ ROWNORM_INLINE void in_two_halves(std::size_t begin, std::size_t end, const Rows
   constexpr std::size_t most = 16;
   const std::size_t fit = (std::size_t{16} << 10) / (rows.n * sizeof(typename Rows::number));
   const std::size_t block = fit < 1 ? 1 : fit < most ? fit : most;  // fit: in half of a small L1
-  decltype(rows.first(begin)) found[most];
+  typename Rows::statistic_of_row found[most];
   double r[most];
   for (std::size_t i = begin; i < end; i += block) {
     const std::size_t m = end - i < block ? end - i : block;
     double last = 0;
     ROWNORM_ONCE
     for (std::size_t j = 0; j < m; ++j) {
-      const auto s = rows.first(i + j);
-      r[j] = last = Rows::spread(s);
-      found[j] = s;
+      r[j] = last = rows.first(i + j, found[j]);
     }
     double factor = rows.factors(r, m, last);
     const std::size_t ahead = end - i > block ? block : 0;

@@ -51,8 +51,9 @@ struct saved_columns {
 };
 
 // ---------------------------------------------------------------------------------------------
-// Each has find(), the statistic of row i; factors(), from what the statistics of m rows are spread
-// as to the factors of the rows; again(), the factor of a row that T does not hold.
+// Each has find(), the statistic of row i, which gives back the number that its factor comes of;
+// factors(), from those of m rows to their factors; again(), the factor of a row that T does not
+// hold.
 // ---------------------------------------------------------------------------------------------
 
 /// The number of a row's first numbers that its squares are of, where that is all of them.
@@ -67,12 +68,17 @@ struct found_squares {
   epsilon eps;
   std::size_t k = whole_row;
 
-  template <class T, bool Peak, class First, class Again, class Affine>
-  ROWNORM_INLINE auto find(std::size_t n, std::size_t, const First& first, const Again& again,
-                           const Affine& affine) const {
-    if constexpr (!Peak) return find_squares<T>(n, k == whole_row ? n : k, first, again, eps);
-    else if (k == whole_row) return find_squares_and_peak<T>(n, first, again, affine, eps);
-    else return squares_with_peak{find_squares<T>(n, k, first, again, eps), -1};
+  template <class T, class First, class Again, class Affine>
+  ROWNORM_INLINE double find(std::size_t n, std::size_t, const First& first, const Again& again,
+                             const Affine&, squares& found) const {
+    return find_squares<T>(n, k == whole_row ? n : k, first, again, eps, found);
+  }
+  template <class T, class First, class Again, class Affine>
+  ROWNORM_INLINE double find(std::size_t n, std::size_t, const First& first, const Again& again,
+                             const Affine& affine, squares_with_peak& found) const {
+    if (k == whole_row) return find_squares<T>(n, first, again, affine, eps, found);
+    found.peak = -1;
+    return find_squares<T>(n, k, first, again, eps, static_cast<squares&>(found));
   }
   ROWNORM_INLINE double factors(double* r, std::size_t m, double last, std::size_t n) const {
     return reciprocals_of_rms(r, m, last, length(n), eps.value, eps.outside);
@@ -90,12 +96,13 @@ struct found_squares {
 /// nothing beside it: it is found again, with eps = 0.
 template <class R>
 struct saved_squares : saved_columns<none_t, R> {
-  template <class T, bool, class First, class Again, class Affine>
-  ROWNORM_INLINE squares find(std::size_t n, std::size_t i, const First&, const Again& x,
-                              const Affine&) const {
+  template <class T, class First, class Again, class Affine>
+  ROWNORM_INLINE double find(std::size_t n, std::size_t i, const First&, const Again& x,
+                             const Affine&, squares& found) const {
     const saved_row s = this->at_row(i);
-    if (!ROWNORM_LIKELY(s.known)) return find_again<T>(n, x);
-    return {s.r, scale_of<T>(s)};
+    if (ROWNORM_LIKELY(s.known)) found = {s.r, scale_of<T>(s)};
+    else found = find_again<T>(n, x);
+    return found.sum;
   }
   ROWNORM_INLINE double factors(double* r, std::size_t m, double last, std::size_t) const {
     return m == 1 ? last : r[0];
@@ -108,7 +115,8 @@ struct saved_squares : saved_columns<none_t, R> {
  private:
   template <class T, class Again>
   static ROWNORM_FLAT ROWNORM_COLD squares find_again(std::size_t n, Again x) {
-    squares s = find_squares<T>(n, n, x, x, 0);
+    squares s;
+    find_squares<T>(n, n, x, x, 0, s);
     const double length = static_cast<double>(n);
     s.sum = s.scale == held ? reciprocal_rms(s.sum, length, 0) : reciprocal_again(s, length, 0);
     return s;
@@ -122,8 +130,9 @@ struct found_moments {
   epsilon eps;
 
   template <class T, class Length, class First, class Again>
-  ROWNORM_INLINE moments find(Length n, std::size_t, const First& first, const Again& again) const {
-    return find_moments<T>(n, first, again, eps);
+  ROWNORM_INLINE double find(Length n, std::size_t, const First& first, const Again& again,
+                             moments& found) const {
+    return find_moments<T>(n, first, again, eps, found);
   }
   ROWNORM_INLINE double factors(double* r, std::size_t m, double last) const {
     return reciprocals_of_deviation(r, m, last, eps.value, eps.outside);
@@ -141,12 +150,14 @@ struct found_moments {
 template <class M, class R>
 struct saved_moments : saved_columns<M, R> {
   template <class T, class Length, class First, class Again>
-  ROWNORM_INLINE moments find(Length n, std::size_t i, const First&, const Again& x) const {
+  ROWNORM_INLINE double find(Length n, std::size_t i, const First&, const Again& x,
+                             moments& found) const {
     const saved_row s = this->at_row(i);
-    if (!ROWNORM_LIKELY(s.known)) return find_again<T>(n, x);
     const double scale = scale_of<T>(s);
     const double mean = scale == held ? static_cast<double>(static_cast<T>(s.mean)) : s.mean;
-    return {mean, s.mean - mean, s.r, scale};
+    if (ROWNORM_LIKELY(s.known)) found = {mean, s.mean - mean, s.r, scale};
+    else found = find_again<T>(n, x);
+    return found.variance;
   }
   ROWNORM_INLINE double factors(double* r, std::size_t m, double last) const {
     return m == 1 ? last : r[0];
@@ -160,7 +171,8 @@ struct saved_moments : saved_columns<M, R> {
  private:
   template <class T, class Again>
   static ROWNORM_FLAT ROWNORM_COLD moments find_again(std::size_t n, Again x) {
-    moments m = find_moments<T>(n, x, x, 0);
+    moments m;
+    find_moments<T>(n, x, x, 0, m);
     m.variance = m.scale == held ? reciprocal_root(m.variance, 0) : reciprocal_again(m, 0);
     return m;
   }
