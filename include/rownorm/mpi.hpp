@@ -148,9 +148,11 @@ struct runner<columns> {
     check_sink<Y>();
     const epsilon eps = rows.statistic.eps;
     std::vector<squares_shard<T>> shards(count + 1);
-    for (std::size_t i = 0; i < count; ++i)
-      shards[i] = shard_of<T>(
-          find_squares<T>(rows.n, rows.n, rows.x.first.at_row(i), rows.x.again.at_row(i), eps));
+    for (std::size_t i = 0; i < count; ++i) {
+      squares s;
+      find_squares<T>(rows.n, rows.n, rows.x.first.at_row(i), rows.x.again.at_row(i), eps, s);
+      shards[i] = shard_of<T>(s);
+    }
     shards[count] = squares_shard<T>(static_cast<double>(rows.n));  // to add the lengths
     all_reduce(where.comm, shards);
     check_length(shards[count].squares);
@@ -173,9 +175,11 @@ struct runner<columns> {
     check_sink<Y>();
     const epsilon eps = rows.statistic.eps;
     std::vector<moments_shard<T>> shards(count);
-    for (std::size_t i = 0; rows.n != 0 && i < count; ++i)
-      shards[i] = shard_of<T>(
-          rows.n, find_moments<T>(rows.n, rows.x.first.at_row(i), rows.x.again.at_row(i), eps));
+    for (std::size_t i = 0; rows.n != 0 && i < count; ++i) {
+      moments m;
+      find_moments<T>(rows.n, rows.x.first.at_row(i), rows.x.again.at_row(i), eps, m);
+      shards[i] = shard_of<T>(rows.n, m);
+    }
     all_reduce(where.comm, shards);
     check_length(shards[0].count);
     for (std::size_t i = 0; i < count; ++i) {
