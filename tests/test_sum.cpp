@@ -2,7 +2,6 @@
 // detail/sum.hpp and storage.hpp: the order of the sum against a scalar model, and each 16-bit
 // number through load and store.
 #include <rownorm/detail/eigen.hpp>
-#include <rownorm/detail/kernel.hpp>
 #include <rownorm/detail/sum.hpp>
 
 #include "reference.hpp"

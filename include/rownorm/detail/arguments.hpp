@@ -205,23 +205,18 @@ struct result_int8 {
   double scale() const { return given; }
 };
 
-template <class A>
-ROWNORM_INLINE auto to_result(A&& y) {
-  auto view = to_output(std::forward<A>(y));
-  return result<decltype(view)>{view};
-}
 template <class Y>
-ROWNORM_INLINE auto to_result(streaming<Y> y) {
+ROWNORM_INLINE auto worded_result(const streaming<Y>& y) {
   auto view = to_output(static_cast<Y&&>(y.y));
   return result<decltype(view)>{view, caching::never};
 }
 template <class Y>
-ROWNORM_INLINE auto to_result(cached<Y> y) {
+ROWNORM_INLINE auto worded_result(const cached<Y>& y) {
   auto view = to_output(static_cast<Y&&>(y.y));
   return result<decltype(view)>{view, caching::always};
 }
 template <class Q, class S>
-ROWNORM_INLINE auto to_result(quantized<Q, S> y) {
+ROWNORM_INLINE auto worded_result(const quantized<Q, S>& y) {
   auto view = to_written(static_cast<Q&&>(y.q));
   constexpr bool is_int8 = holds_int8<decltype(view)>;
   static_assert(is_int8, "rownorm: quantized(q, scales): q holds std::int8_t");
@@ -232,6 +227,20 @@ ROWNORM_INLINE auto to_result(quantized<Q, S> y) {
   } else {
     auto scales = to_column(static_cast<S&&>(y.scale));
     return result_int8_by_peak<decltype(view), decltype(scales)>{view, scales};
+  }
+}
+template <class A, class = void>
+inline constexpr bool has_result_word = false;
+template <class A>
+inline constexpr bool
+    has_result_word<A, std::void_t<decltype(worded_result(std::declval<const A&>()))>> = true;
+template <class A>
+ROWNORM_INLINE auto to_result(A&& y) {
+  if constexpr (has_result_word<bare<A>>) {
+    return worded_result(y);
+  } else {
+    auto view = to_output(std::forward<A>(y));
+    return result<decltype(view)>{view};
   }
 }
 

@@ -47,7 +47,8 @@ ROWNORM_INLINE void write_gradient(std::size_t n, const DY& dy, const Source& x,
     // In a step of its own: r times the scale may overflow.
     return std::is_same_v<Source, erased_source> ? d * splat(static_cast<T>(f.scale)) : d;
   };
-  write_row<T, order>(n, dx, gradient, dy, x);
+  constexpr bool pure = std::is_same_v<G, row_sums<none_t>> && std::is_same_v<B, row_sums<none_t>>;
+  write_row<pure, T, order>(n, dx, gradient, dy, x);
 }
 
 template <bool Centred>

@@ -72,7 +72,7 @@ ROWNORM_INLINE void write_affine(std::size_t n, const Normalized& normalized, co
   using order = typename Affine::template order<T, typename Normalized::stored, typename Y::stored>;
   const auto result = [&](auto at) ROWNORM_LAMBDA { return affine(at, normalized(at)); };
   if constexpr (needs_peak<Y>) y.begin(peak < 0 ? peak_of<T>(n, result) : peak);
-  write_row_by_packs<T, order>(n, y, result, normalized.x);
+  write_row<true, T, order>(n, y, result, normalized.x);
 }
 
 // The fallback: in double, by type-erased rows, x being multiplied by a power of two. One function

@@ -113,8 +113,7 @@ struct written {
   M y;
   bool streaming;
   ROWNORM_INLINE auto at_row(std::size_t i) const {
-    auto* const p = y.row(i);
-    return written_row<typename M::stored>{p, streaming && starts_register(p)};
+    return written_row<typename M::stored>{y.row(i), streaming};
   }
   ROWNORM_INLINE std::size_t rows_in_turn() const { return y.rows_in_turn(); }
   ROWNORM_INLINE auto take(row_span rows) const {
@@ -144,44 +143,75 @@ ROWNORM_INLINE bool streams(const written<M>& y) {
 }
 
 // ---------------------------------------------------------------------------------------------
-// A row is written: y takes value(place) at each place of its n numbers.
+// A row is written: y takes value(place) at each place of its n numbers. Pure: value may be found
+// twice for a number, and stores nothing by itself.
 // ---------------------------------------------------------------------------------------------
 
-template <class T, class Order, class Y, class Value, class... Sources>
+template <bool Pure, class T, class Order, class Y, class Value, class... Sources>
 ROWNORM_INLINE void write_row(std::size_t n, const Y& y, Value value, const Sources&...) {
   each<T, Order>(n, [&](auto at) ROWNORM_LAMBDA { y.put(at, value(at)); });
 }
-/// Past the cache the next row of each source is prefetched meanwhile: one loop that asks at each
-/// pack, which costs nothing beside the stores and a quarter less to compile than a loop for each.
-template <class T, class Order, class S, class Value, class... Sources>
-ROWNORM_INLINE void write_row(std::size_t n, const written_row<S>& y, Value value,
-                              const Sources&... sources) {
-  each<T, Order>(n, [&](auto at) ROWNORM_LAMBDA {
-    const pack<T> v = value(at);
-    if (ROWNORM_LIKELY(!y.streaming)) return y.put(at, v);
-    (prefetch_next(sources, at), ...);
-    y.put(streamed(at), v);
-  });
+
+/// Stores that cross lines of 64 bytes take twice the time, so a row that begins between two
+/// registers is written up to the next multiple of one first; shorter rows than this gain nothing.
+inline constexpr std::size_t most_bytes_unaligned = 1024;
+/// How many numbers lie before that multiple; 0: the row is written from its beginning.
+template <class S>
+ROWNORM_INLINE std::size_t numbers_to_align(const S* row, std::size_t n) {
+  const std::size_t bytes = (0 - reinterpret_cast<std::uintptr_t>(row)) % register_bytes;
+  return n * sizeof(S) <= most_bytes_unaligned || bytes % sizeof(S) != 0 ? 0 : bytes / sizeof(S);
 }
 
-/// The same where value(place) may be found twice: the end of a row is a whole pack that overlaps
-/// the one before, found before anything is stored, since y may be x. (To store a part of a pack
-/// takes a dozen cycles on a Zen 3.)
-template <class T, class Order, class Y, class Value, class... Sources>
-ROWNORM_INLINE void write_row_by_packs(std::size_t n, const Y& y, Value value,
-                                       const Sources&... sources) {
-  write_row<T, Order>(n, y, value, sources...);
+/// Past the cache the next row of each source is prefetched meanwhile: one loop that asks at each
+/// pack, which costs nothing beside the stores and a quarter less to compile than a loop for each.
+/// The first and the last numbers, where they are no pack of their own, are a whole pack that
+/// overlaps the next: found before anything is stored, since y may be x. (To store a part of a pack
+/// takes a dozen cycles on a Zen 3.) What is not pure, and a row shorter than a pack, has parts.
+template <bool Pure, class T, class Order, class S, class Value, class... Sources>
+ROWNORM_INLINE void write_row(std::size_t n, const written_row<S>& y, Value value,
+                              const Sources&... sources) {
+  constexpr std::size_t width = pack_width<T>;
+  const auto at = [](std::size_t i) ROWNORM_LAMBDA { return place<T, Order, full>{i, {}}; };
+  const auto part = [&](std::size_t i, std::size_t count) ROWNORM_LAMBDA {
+    const place<T, Order, std::size_t> some{i, count};
+    y.put(some, value(some));
+  };
+  const std::size_t head = numbers_to_align(y.data, n);
+  const bool streaming = y.streaming && starts_register(y.data + head);
+  pack<T> first, last;
+  const bool overlaps = Pure && n > width;
+  if (!ROWNORM_LIKELY(head == 0)) {
+    if (overlaps) first = value(at(0));
+    else part(0, head);
+  }
+  const std::size_t rest = (n - head) % width;
+  if (!ROWNORM_LIKELY(rest == 0) && overlaps) last = value(at(n - width));
+  ROWNORM_TWICE
+  for (std::size_t i = head; i + width <= n; i += width) {
+    const pack<T> v = value(at(i));
+    if (ROWNORM_LIKELY(!streaming)) {
+      y.put(at(i), v);
+    } else {
+      (prefetch_next(sources, at(i)), ...);
+      y.put(streamed(at(i)), v);
+    }
+  }
+  if (overlaps) {
+    if (!ROWNORM_LIKELY(head == 0)) y.put(at(0), first);
+    if (!ROWNORM_LIKELY(rest == 0)) y.put(at(n - width), last);
+  } else if (!ROWNORM_LIKELY(rest == 0)) {
+    part(n - rest, rest);
+  }
 }
-template <class T, class Order, class S, class Value, class... Sources>
-ROWNORM_INLINE void write_row_by_packs(std::size_t n, const written_row<S>& y, Value value,
-                                       const Sources&... sources) {
-  const std::size_t rest = n % pack_width<T>;
-  const bool overlaps = !ROWNORM_LIKELY(rest == 0) && n > pack_width<T> && !y.streaming;
-  const place<T, Order, full> end{n - pack_width<T>, {}};
-  pack<T> last;
-  if (overlaps) last = value(end);
-  write_row<T, Order>(overlaps ? n - rest : n, y, value, sources...);
-  if (overlaps) y.put(end, last);
+template <bool Pure, class T, class Order, class Row, class Value, class... Sources>
+ROWNORM_INLINE void write_row(std::size_t n, const sum_row<Row>& y, Value value,
+                              const Sources&... sources) {
+  const auto sum = [&](auto at) ROWNORM_LAMBDA {
+    const pack<T> v = value(at);
+    return y.row(at) + v;
+  };
+  write_row<Pure, T, Order>(n, written_row<typename Row::stored>{y.row.data, false}, sum,
+                            sources...);
 }
 
 }  // namespace detail
