@@ -27,6 +27,7 @@ int main() try {
               time([&] { rownorm::rms_norm(x, gamma, y); }));
   std::printf("                             %4.0f us by dispatch\n",
               time([&] { rownorm::dispatch::rms_norm(x, gamma, y); }));
+  return std::fflush(stdout) == 0 && !std::ferror(stdout) ? 0 : 1;
 } catch (const std::exception& e) {
   std::fprintf(stderr, "dispatch: %s\n", e.what());
   return 1;

@@ -121,5 +121,5 @@ int main(int argc, char** argv) {
     show_costs(rank, processes, std::max(1l, std::atol(argv[1])), argc > 2 ? argv[2] : "");
   else right = compare(rank, processes);
   MPI_Finalize();
-  return right ? 0 : 1;
+  return right && std::fflush(stdout) == 0 && !std::ferror(stdout) ? 0 : 1;
 }

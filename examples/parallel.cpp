@@ -50,5 +50,5 @@ int main() {
 #if defined(ROWNORM_TBB)
   same = report("par (oneTBB)", step(x, gamma, rn::par), one_thread) && same;
 #endif
-  return same ? 0 : 1;
+  return same && std::fflush(stdout) == 0 && !std::ferror(stdout) ? 0 : 1;
 }

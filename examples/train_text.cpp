@@ -7,15 +7,19 @@
 #include <chrono>
 #include <climits>
 #include <cmath>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iostream>
+#include <memory>
+#include <new>
 #include <random>
 #include <rownorm/rownorm.hpp>
-#include <sstream>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -43,18 +47,29 @@ struct corpus {
 };
 
 corpus read_corpus(const std::string& path) {
+  namespace fs = std::filesystem;
   const auto fail = [&](const std::string& why) { throw std::runtime_error(path + ": " + why); };
-  std::ifstream file(path, std::ios::binary);
+  const auto limit = [&](std::uintmax_t size) {
+    if (size > INT_MAX) fail("2 GB of text are the most");
+  };
+  std::error_code no_size;
+  if (fs::is_directory(path, no_size)) fail("is a directory");
+  const std::uintmax_t size = fs::file_size(path, no_size);
+  if (!no_size) limit(size);
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"),
+                                                             std::fclose);
   if (!file) fail(std::strerror(errno));
-  if (std::filesystem::is_directory(path)) fail("is a directory");
-  std::ostringstream bytes;
-  bytes << file.rdbuf();
-  const std::string text = bytes.str();
+  std::string text;
+  std::vector<char> piece(1 << 16);
+  for (std::size_t n = piece.size(); n == piece.size(); text.append(piece.data(), n)) {
+    n = std::fread(piece.data(), 1, piece.size(), file.get());
+    if (std::ferror(file.get())) fail(std::strerror(errno));
+    limit(text.size() + n);
+  }
   if (text.empty()) fail("the file is empty");
   if (text.size() < 2 * context)
     fail(std::to_string(text.size()) + " characters are too few to learn from, " +
          std::to_string(2 * context) + " are the least");
-  if (text.size() > INT_MAX) fail("2 GB of text are the most");
 
   corpus c{text, {}, static_cast<int>(text.size() - text.size() / 10)};
   std::sort(c.characters.begin(), c.characters.end());
@@ -299,6 +314,7 @@ std::string sample(model<Norm>& m, const corpus& c, random_bits& random) {
   while (text.size() < sample_length) {
     const auto place = static_cast<int>(text.size());
     const Eigen::ArrayXf p = (2 * m.forward(text, {place}).row(0).array()).exp();  // p^2: bolder
+    if (!p.isFinite().all()) throw std::runtime_error("the sample meets a loss that is not finite");
     text.push_back(std::discrete_distribution<int>(p.data(), p.data() + p.size())(random));
   }
   std::string sample;
@@ -306,10 +322,21 @@ std::string sample(model<Norm>& m, const corpus& c, random_bits& random) {
   return sample;
 }
 
+void check_stdout() {
+  if (std::fflush(stdout) != 0 || std::ferror(stdout))
+    throw std::runtime_error("standard output cannot be written");
+}
+
 template <class Norm>
 void train(const options& o, const corpus& c) {
   std::ofstream csv;
+  const auto check_csv = [&] {
+    if (!csv) throw std::runtime_error(o.csv + ": cannot be written");
+  };
   if (!o.csv.empty()) {
+    std::error_code none;
+    if (std::filesystem::equivalent(o.csv, o.text, none))
+      throw std::runtime_error(o.csv + ": is the text");
     csv.open(o.csv);
     if (!csv) throw std::runtime_error(o.csv + ": " + std::strerror(errno));
     csv.precision(8);
@@ -335,9 +362,14 @@ void train(const options& o, const corpus& c) {
   for (int step = 0;; ++step) {
     if (step % interval == 0 || step == o.steps) {
       const double train_loss = m.loss(c.codes, known), held_out_loss = m.loss(c.codes, held_out);
+      if (!std::isfinite(train_loss + held_out_loss))
+        throw std::runtime_error("step " + std::to_string(step) + ": the loss is " +
+                                 std::to_string(train_loss) + ", held out " +
+                                 std::to_string(held_out_loss) + "; try a lower --rate");
       std::printf("%7d  %10.4f  %13.4f\n", step, train_loss, held_out_loss);
-      std::fflush(stdout);
+      check_stdout();
       if (csv.is_open()) csv << step << ',' << train_loss << ',' << held_out_loss << std::endl;
+      check_csv();
     }
     if (step == o.steps) break;
     const double norm_seconds_before = m.norm_seconds();
@@ -349,7 +381,8 @@ void train(const options& o, const corpus& c) {
     seconds.push_back(watch.lap());
     norm_seconds.push_back(m.norm_seconds() - norm_seconds_before);
   }
-  if (!csv) throw std::runtime_error(o.csv + ": cannot be written");
+  if (csv.is_open()) csv.close();
+  check_csv();
 
   const double step_us = 1e6 * undisturbed(seconds), norm_us = 1e6 * undisturbed(norm_seconds);
   std::printf("\nan undisturbed step took %.1f us, %s %.1f us, %.2f%%\n", step_us,
@@ -365,7 +398,10 @@ void train(const options& o, const corpus& c) {
     std::printf("gamma moved from 1 by %.4f on average, by %.4f at most\n",
                 sum / static_cast<double>(m.norms().size()), most);
   }
-  std::printf("\na sample:\n%s\n", sample(m, c, random).c_str());
+  std::printf("\na sample:\n");
+  const std::string text = sample(m, c, random) + '\n';
+  std::fwrite(text.data(), 1, text.size(), stdout);  // of any characters, 0 as well
+  check_stdout();
 }
 
 int main(int argc, char** argv) {
@@ -380,15 +416,25 @@ int main(int argc, char** argv) {
                  "the norm before each block, or after its residual add")
       ->check(CLI::IsMember({"pre", "post"}))
       ->capture_default_str();
+  const auto decimal = [](const std::string& value) {
+    const bool digits = value.find_first_not_of("0123456789") == std::string::npos;
+    return digits && (value[0] != '0' || value.size() == 1) ? "" : value + " is no decimal number";
+  };
   app.add_option("--steps", o.steps, "steps of Adam, each on 64 places of the text")
+      ->check(decimal)  // 010 would be 8
       ->check(CLI::Range(1, 10000000))
       ->capture_default_str();
   app.add_option("--rate", o.rate,
                  "the rate of the first step, at most 1; it falls to 0 in a straight line")
       ->capture_default_str();
   app.add_option("--seed", o.seed, "of the first weights, the batches and the sample")
+      ->check(decimal)
       ->capture_default_str();
   app.add_option("--csv", o.csv, "a file for the losses");
+  // An unset variable of a shell is no wish for the default.
+  for (CLI::Option* option : app.get_options())
+    option->check(
+        [](const std::string& value) { return std::string(value.empty() ? "is empty" : ""); });
   try {
     app.parse(argc, argv);
     if (!(o.rate > 0 && o.rate <= 1))  // CLI::Range takes NaN
@@ -398,7 +444,11 @@ int main(int argc, char** argv) {
     else if (o.norm == "layer") train<rownorm::LayerNorm<float>>(o, c);
     else train<no_norm>(o, c);
   } catch (const CLI::CallForHelp& help) {
-    return app.exit(help);
+    app.exit(help);
+    return std::cout.flush() ? 0 : 1;
+  } catch (const std::bad_alloc&) {
+    std::fprintf(stderr, "train_text: %s: more than memory has room for\n", o.text.c_str());
+    return 1;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "train_text: %s\n", error.what());
     return 1;

@@ -260,5 +260,6 @@ int main() {
   const matrix h = random(tokens, width), delta = random(tokens, width);
   const bool blocks = run_blocks(b, h, delta), qk_norm = run_qk_norm(b, h),
              others = run_other_models(h, delta);
-  return blocks && qk_norm && others ? 0 : 1;
+  const bool printed = std::fflush(stdout) == 0 && !std::ferror(stdout);
+  return blocks && qk_norm && others && printed ? 0 : 1;
 }

@@ -3,9 +3,12 @@
 
 test_normalize.py <command of the tool>...
 """
+import os
 import pathlib
 import re
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -55,9 +58,27 @@ class Normalize(unittest.TestCase):
         with open(self.folder / name, "wb") as file:
             np.lib.format.write_array(file, np.asanyarray(x), **how)
 
+    def save_raw(self, name, header, data=b"", version=b"\x01\x00"):
+        """With a header of other writers."""
+        (self.folder / name).write_bytes(b"\x93NUMPY" + version + len(header).to_bytes(2, "little") +
+                                         header.encode("latin1") + data)
+
     def run_tool(self, *arguments, **how):
-        return subprocess.run([*COMMAND, *map(str, arguments)], cwd=self.folder, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how)
+        how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
+        return subprocess.run([*COMMAND, *map(str, arguments)], cwd=self.folder, text=True, **how)
+
+    def memory_limit(self, size):
+        """What a child does so that it gets no more."""
+        try:
+            import resource
+        except ImportError:
+            self.skipTest("no limits on memory here")
+
+        def limit():
+            resource.setrlimit(resource.RLIMIT_AS, (size, size))
+        if self.run_tool("--help", preexec_fn=limit).returncode != 0:
+            self.skipTest("under an emulator or a sanitizer the tool takes more")
+        return limit
 
     def normalize(self, *arguments):
         done = self.run_tool(*arguments)
@@ -132,19 +153,69 @@ class Results(Normalize):
         self.assertEqual([file.name for file in self.folder.iterdir()], ["x.npy"])
 
     def test_other_names_of_bfloat16(self):
-        bits = to_bf16(self.numbers((3, 10)))
-        self.save("u2.npy", bits)
-        self.normalize("--bf16", "u2.npy", "y.npy")
-        y = np.load(self.folder / "y.npy")
-        for dtype in ("<i2", "V2"):
-            self.save("x.npy", bits.view(dtype))
-            self.normalize("--bf16", "x.npy", "y.npy")
-            self.assertEqual(np.load(self.folder / "y.npy").tobytes(), y.tobytes())
+        bits, gamma_bits = to_bf16(self.numbers((3, 10))), to_bf16(self.numbers((1, 10)))[0]
+        outputs = set()
+        for x_type in ("<u2", "<i2", "|V2", "<V2", "=u2", ">u2"):
+            for gamma_type in ("<u2", "|V2", "<V2", ">i2"):
+                for name, dtype, numbers in (("x", x_type, bits), ("gamma", gamma_type, gamma_bits)):
+                    # |V2 is written as it lies in memory, = is the order of who reads.
+                    order = {"|": "="}.get(dtype[0], dtype[0])
+                    self.save_raw(f"{name}.npy", f"{{'descr': '{dtype}', 'fortran_order': False, "
+                                                 f"'shape': {numbers.shape}, }}\n",
+                                  numbers.astype(f"{order}u2").tobytes())
+                self.normalize("--bf16", "--gamma", "gamma.npy", "x.npy", "y.npy")
+                y = (self.folder / "y.npy").read_bytes()
+                self.assertIn(f"'{x_type}'".encode(), y)
+                outputs.add(np.frombuffer(y[-bits.nbytes:], (">" if x_type[0] == ">" else
+                            "<" if x_type[0] == "<" else "=") + "u2").astype("<u2").tobytes())
+        self.assertEqual(len(outputs), 1)
+
+    def test_either_order_of_bytes(self):
+        for kind in ("f2", "f4", "f8"):
+            x, gamma = self.numbers((5, 12)).astype(kind), self.numbers((1, 12))[0].astype(kind)
+            outputs = set()
+            for x_order in "<>":
+                for gamma_order in "<>":
+                    self.save("x.npy", x.astype(x_order + kind))
+                    self.save("gamma.npy", gamma.astype(gamma_order + kind))
+                    self.normalize("--gamma", "gamma.npy", "x.npy", "y.npy")
+                    y = np.load(self.folder / "y.npy")
+                    self.assertEqual(y.dtype, np.dtype(x_order + kind))
+                    outputs.add(y.astype(kind).tobytes())
+            self.assertEqual(len(outputs), 1)
+            np.testing.assert_allclose(y.astype(np.float64),
+                                       reference(x, "rms", 1e-6, gamma.astype(np.longdouble))
+                                       .astype(np.float64), rtol=4 * np.finfo(x.dtype).eps)
+
+    def test_fortran_order(self):
+        for shape in ((7,), (7, 1), (1, 7), (3, 4), (2, 3, 5), (2, 1, 3, 4), (3, 1, 1), (0, 3)):
+            for dtype in ("<f2", "<f4", ">f8"):
+                x = self.numbers(shape).astype(dtype)
+                self.save("x.npy", x)
+                self.normalize("x.npy", "expected.npy")
+                # By hand: numpy.save says C order where both are.
+                self.save_raw("x.npy", f"{{'descr': '{dtype}', 'fortran_order': True, "
+                                       f"'shape': {shape}, }}\n", x.tobytes("F"))
+                self.normalize("x.npy", "y.npy")
+                y = (self.folder / "y.npy").read_bytes()
+                with self.subTest(shape=shape, dtype=dtype):
+                    self.assertIn(b"'fortran_order': True", y)
+                    np.testing.assert_array_equal(np.load(self.folder / "y.npy"),
+                                                  np.load(self.folder / "expected.npy"))
 
     def test_empty_arrays_are_copied(self):
         for shape in ((0,), (0, 4), (4, 0), (2, 0, 3)):
             self.save("x.npy", np.empty(shape, np.float32))
             self.assertIn("no numbers", self.normalize("x.npy", "y.npy"))
+            self.assertEqual((self.folder / "y.npy").read_bytes(),
+                             (self.folder / "x.npy").read_bytes())
+
+    def test_rows_that_are_not_there_take_no_memory(self):
+        limit = self.memory_limit(300 << 20)
+        for shape in ((0, 2**30), (2**30, 0), (0, 2**60), (2**30, 0, 2**30)):
+            self.save_raw("x.npy", f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n")
+            done = self.run_tool("--op", "layer", "x.npy", "y.npy", preexec_fn=limit)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
             self.assertEqual((self.folder / "y.npy").read_bytes(),
                              (self.folder / "x.npy").read_bytes())
 
@@ -165,14 +236,39 @@ class Headers(Normalize):
             np.testing.assert_array_equal(np.load(self.folder / "y.npy"), np.ones_like(x))
 
     def test_header_of_another_writer(self):
-        """The keys in another order, other blanks, no padding: the format leaves that free."""
+        """The keys in another order, other blanks, no padding: the format leaves that free. Python 2
+        wrote u'' and 2L, and NumPy takes the names of a type."""
+        data = np.array([4.0, -4.0])
         for text in ("{'shape':(1,2),'fortran_order':False,'descr':'<f8'}\n",
-                     "{ 'fortran_order' : False , 'shape' : ( 1 , 2 ) , 'descr' : '<f8' }\n"):
-            data = np.array([4.0, -4.0]).tobytes()
-            (self.folder / "x.npy").write_bytes(b"\x93NUMPY\x01\x00" + bytes([len(text), 0]) +
-                                                text.encode() + data)
-            self.normalize("--eps", 0, "x.npy", "y.npy")
-            np.testing.assert_array_equal(np.load(self.folder / "y.npy"), [[1, -1]])
+                     "{ 'fortran_order' : False , 'shape' : ( 1 , 2 ) , 'descr' : '<f8' }\n",
+                     "{'descr': '<f8', 'fortran_order': False, 'shape': (1, 2)}",
+                     "{'descr': '<f8', 'fortran_order': False, 'shape': (1, 2,), }   ",
+                     "{'descr': '<f8', 'fortran_order': False, 'shape': (1L, 2L), }\n",
+                     "{'shape': (2L,), 'descr': '<f8', 'fortran_order': False}\n",
+                     '{"descr": "<f8", "fortran_order": False, "shape": (1, 2)}\n',
+                     "{u'descr': u'<f8', u'fortran_order': False, U'shape': (1, 2)}\n",
+                     "\t{'descr':\t'<f8',\n'fortran_order': False,\r\n'shape': (1,\t2)}\t\n\n",
+                     "{'descr': '=f8', 'fortran_order': False, 'shape': (1, 2)}\n",
+                     "{'descr': '|f8', 'fortran_order': False, 'shape': (1, 2)}\n",
+                     "{'descr': 'f8', 'fortran_order': False, 'shape': (1, 2)}\n",
+                     "{'descr': 'd', 'fortran_order': False, 'shape': (1, 2)}\n",
+                     "{'descr': 'float64', 'fortran_order': False, 'shape': (1, 2)}\n",
+                     "{'descr': '<f4', 'descr': '<f8', 'fortran_order': False, 'shape': (1, 2)}\n"):
+            with self.subTest(text=text):
+                here = "<" not in text
+                self.save_raw("x.npy", text, data.astype("=f8" if here else "<f8").tobytes())
+                self.normalize("--eps", 0, "x.npy", "y.npy")
+                y = (self.folder / "y.npy").read_bytes()
+                np.testing.assert_array_equal(np.frombuffer(y[-16:], "=f8" if here else "<f8"),
+                                              [1, -1])
+
+    def test_sixty_four_axes(self):
+        x = np.array([2.0, -2.0], "<f4").tobytes()
+        header = "{'descr': '<f4', 'fortran_order': False, 'shape': (" + "1, " * 63 + "2)}\n"
+        self.save_raw("x.npy", header, x)
+        self.normalize("--eps", 0, "x.npy", "y.npy")
+        self.assertEqual((self.folder / "y.npy").read_bytes()[-8:],
+                         np.array([1.0, -1.0], "<f4").tobytes())
 
 
 class Report(Normalize):
@@ -194,6 +290,20 @@ class Report(Normalize):
             r"y\.npy: layer_norm in (\S+) us, (\S+) GB/s read and written", lines[3]).groups())
         np.testing.assert_allclose(rate * time, 2 * x.nbytes / 1e3, rtol=0.05 / time + 0.01)
 
+    def test_of_numbers_whose_squares_leave_the_range_of_double(self):
+        largest = np.finfo(float).max
+        for numbers, mean, rms in (([1e200, 1e200], "1e+200", "1e+200"),
+                                   ([3e-308] * 4, "3e-308", "3e-308"),
+                                   ([3e-320, -3e-320], "0", "3e-320"),
+                                   ([largest] * 3, "1.798e+308", "1.798e+308"),
+                                   ([largest, -largest], "0", "1.798e+308"),
+                                   ([1e200, 1], "5e+199", "7.071e+199"),
+                                   ([np.inf, 1], "inf", "inf"), ([np.nan, 1], "nan", "nan")):
+            self.save("x.npy", np.array(numbers))
+            before = self.normalize("x.npy", "y.npy").splitlines()[1].split()
+            self.assertEqual([word.lstrip("-") for word in before],
+                             ["before", "mean", mean, "RMS", rms])
+
     def test_one_dimension(self):
         self.save("x.npy", np.ones(5, np.float16))
         self.assertIn("x.npy: float16 (5,)\n", self.normalize("x.npy", "y.npy"))
@@ -204,7 +314,7 @@ class Report(Normalize):
             self.assertIn(word, text)
 
 
-class Errors(Normalize):
+class Failing(Normalize):
     def setUp(self):
         super().setUp()
         self.x = np.arange(12, dtype=np.float32).reshape(3, 4)
@@ -223,6 +333,8 @@ class Errors(Normalize):
             self.assertIn(message, done.stderr)
             self.assertEqual(contents(), before)
 
+
+class Errors(Failing):
     def bad_array(self, message, x, *options):
         self.save("bad.npy", x)
         self.fails(f"bad.npy: {message}", *options, "bad.npy", "y.npy")
@@ -231,6 +343,10 @@ class Errors(Normalize):
         (self.folder / "bad.npy").write_bytes(data)
         self.fails(f"bad.npy: {message}", "bad.npy", "y.npy")
         self.fails(f"bad.npy: {message}", "--gamma", "bad.npy", "x.npy", "y.npy")
+
+    def bad_header(self, message, text):
+        self.save_raw("bad.npy", text, bytes(4))
+        self.bad_bytes(message, (self.folder / "bad.npy").read_bytes())
 
     def test_files(self):
         self.fails("missing.npy: No such file", "missing.npy", "y.npy")
@@ -254,13 +370,24 @@ class Errors(Normalize):
         good = (self.folder / "x.npy").read_bytes()
         for shape in (b"(3 -4)", b"(3;4) ", b"(,3,4)", b"(3.,4)"):
             self.bad_bytes("no array has the shape", good.replace(b"(3, 4)", shape))
-        for shape in ("(2)", (2**62, 2**62, 4), (2**62, 4), (2**64, 1)):
-            text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n".encode()
-            self.bad_bytes("no array has the shape",
-                           b"\x93NUMPY\x01\x00" + bytes([len(text), 0]) + text)
+        for shape in ("(2)", (2**62, 2**62, 4), (2**62, 4), (2**64, 1), (0, 2**64), (0, 2**63),
+                      (2**63, 0), (0, 2**62), (2**40, 0, 2**40), "(2 2, 2)", "(02, 2)", "(2, -2)",
+                      "(2,, 2)", "2", "[2, 2]", "(+2, 2)", "(2", "('2', 2)"):
+            self.bad_header("no array has the shape",
+                            f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}\n")
+        self.bad_header("has more than 64 axes", "{'descr': '<f4', 'fortran_order': False, 'shape': ("
+                        + "1, " * 65 + ")}\n")
+        for text in ("{'descr': '<f4', 'fortran_order': 0, 'shape': (1,)}\n",
+                     "{'descr': '<f4', 'shape': (1,)}\n",
+                     "{'descr': '<f4', 'fortran_order': False, 'shape': (1,), 'more': 1}\n",
+                     "{'descr': '<f4', 'fortran_order': False 'shape': (1,)}\n",
+                     "{'descr': b'<f4', 'fortran_order': False, 'shape': (1,)}\n",
+                     "{'descr': '<f4\n', 'fortran_order': False, 'shape': (1,)}\n",
+                     "{}", "", "{'descr"):
+            self.bad_header("not an array of numbers", text)
         for key in (b"'descr'", b"'shape'"):
             self.bad_bytes("not an array of numbers", good.replace(key, key.upper()))
-        for old, new in ((b"{", b"["), (b", }", b", ]"), (b"}  ", b"} x"), (b" \n", b"  "),
+        for old, new in ((b"{", b"["), (b", }", b", ]"), (b"}  ", b"} x"),
                          (b"False,", b"False;"), (b"', '", b"'; '")):
             self.bad_bytes("not an array of numbers", good.replace(old, new))
 
@@ -275,11 +402,9 @@ class Errors(Normalize):
         self.bad_array("dtype |b1, not plain", self.x > 3)
         self.bad_array("dtype <M8[s], not plain", self.x.astype("M8[s]"))
         self.bad_array("not an array of numbers", np.zeros(3, [("a", "<f4")]))
-        self.bad_array("big-endian", self.x.astype(">f4"))
-        self.bad_array("big-endian", self.x.astype(">u2"), "--bf16")
+        self.bad_array("dtype <f16, not plain", self.x.astype(np.longdouble))
 
-    def test_layouts(self):
-        self.bad_array("in Fortran order", np.asfortranarray(self.x))
+    def test_no_axis(self):
         self.bad_array("a 0-d array has no axis to normalize", np.float32(3))
 
     def test_parameters(self):
@@ -289,7 +414,7 @@ class Errors(Normalize):
                                     ("shape (1, 4)", self.x[:1]),
                                     ("shape ()", self.x[0, 0]),
                                     ("dtype <f8, that of the input is <f4", np.ones(4)),
-                                    ("big-endian", np.ones(4, ">f4"))):
+                                    ("dtype <u2, that of the input is <f4", np.ones(4, np.uint16))):
                 self.save("bad.npy", values)
                 self.fails(f"bad.npy: {message}", "--op", "layer", f"--{name}", "bad.npy",
                            "x.npy", "y.npy")
@@ -302,6 +427,10 @@ class Errors(Normalize):
         self.fails("--eps", "--eps", "small", "x.npy", "y.npy")
         self.fails("--op", "--op", "batch", "x.npy", "y.npy")
         self.fails("--spe", "--spe", "1", "x.npy", "y.npy")
+        for option in ("--gamma", "--beta", "--eps", "--op", "--out"):
+            self.fails(f"{option}: ", "--op", "layer", option, "", "x.npy", "y.npy")
+        self.fails("input: is empty", "", "y.npy")
+        self.fails("--out: is empty", "x.npy", "")
         self.fails("required", "x.npy")
         self.fails("required")
 
@@ -313,6 +442,17 @@ class Errors(Normalize):
         self.save("y.npy", self.x)
         self.fails("missing.npy", "missing.npy", "y.npy")
 
+    def test_memory(self):
+        limit = self.memory_limit(400 << 20)
+        with open(self.folder / "big.npy", "wb") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False,
+                                                        "shape": (1 << 18, 1 << 10)})
+            size = file.tell() + (1 << 30)
+            file.truncate(size)
+        done = self.run_tool("big.npy", "y.npy", preexec_fn=limit)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (
+            1, "", f"normalize: big.npy: {size} bytes, more than memory has room for\n"))
+
     def test_full_disk(self):
         try:
             import resource
@@ -320,12 +460,104 @@ class Errors(Normalize):
             self.skipTest("no limits on the size of files here")
         self.save("big.npy", np.ones(100000, np.float32))
         self.save("y.npy", self.x)
-        # SIGXFSZ is ignored by Python, and by the tool where Python does not restore it. The small
-        # array fits in a buffer: only closing the file shows that it has no room.
+        # SIGXFSZ is ignored by Python, and by the tool where Python does not restore it.
         self.assertEqual(signal.getsignal(signal.SIGXFSZ), signal.SIG_IGN)
         for name in ("big.npy", "x.npy"):
             self.fails("y.npy: cannot be written", name, "y.npy", restore_signals=False,
                        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)))
+
+    @unittest.skipUnless(os.path.exists("/dev/full"), "no /dev/full here")
+    def test_full_standard_output(self):
+        for arguments in (("x.npy", "y.npy"), ("--help",)):
+            with open("/dev/full", "w") as full:
+                done = self.run_tool(*arguments, stdout=full)
+            self.assertEqual(done.returncode, 1)
+        self.assertTrue((self.folder / "y.npy").exists())
+
+
+@unittest.skipUnless(os.name == "posix", "modes, links and pipes are POSIX's")
+class Writing(Failing):
+    """What the output's name stands for, and what lies beside it."""
+    def normalized(self, name):
+        np.testing.assert_allclose(np.load(self.folder / name), reference(self.x, "rms", 1e-6), rtol=1e-6)
+
+    def names(self):
+        return sorted(file.name for file in self.folder.iterdir())
+
+    def test_a_file_beside_it_is_left_alone(self):
+        (self.folder / "y.npy.part").write_text("mine")
+        self.normalize("x.npy", "y.npy")
+        self.assertEqual((self.folder / "y.npy.part").read_text(), "mine")
+        self.save("z.npy.part", self.x)
+        self.normalize("z.npy.part", "z.npy")  # which once was the name of the input
+        self.normalized("z.npy")
+        np.testing.assert_array_equal(np.load(self.folder / "z.npy.part"), self.x)
+        os.symlink("x.npy", self.folder / "l.npy.part")
+        os.mkfifo(self.folder / "f.npy.part")
+        for name in ("l.npy", "f.npy"):
+            self.run_tool("x.npy", name, timeout=60)
+            self.normalized(name)
+        np.testing.assert_array_equal(np.load(self.folder / "x.npy"), self.x)
+        self.assertEqual(self.names(), ["f.npy", "f.npy.part", "l.npy", "l.npy.part", "x.npy", "y.npy",
+                                        "y.npy.part", "z.npy", "z.npy.part"])
+
+    def test_modes(self):
+        for mode in (0o600, 0o640, 0o666, 0o444 if os.getuid() == 0 else 0o644):
+            self.save("y.npy", self.x)
+            os.chmod(self.folder / "y.npy", mode)
+            self.normalize("x.npy", "y.npy")
+            self.assertEqual(stat.S_IMODE(os.stat(self.folder / "y.npy").st_mode), mode)
+            self.normalized("y.npy")
+        for mask in (0o022, 0o077):
+            self.run_tool("x.npy", f"{mask}.npy", preexec_fn=lambda: os.umask(mask))
+            self.assertEqual(stat.S_IMODE(os.stat(self.folder / f"{mask}.npy").st_mode), 0o666 & ~mask)
+
+    def test_symbolic_links(self):
+        (self.folder / "folder").mkdir()
+        self.save("folder/y.npy", self.x)
+        os.symlink("folder/y.npy", self.folder / "link.npy")
+        os.symlink(self.folder / "link.npy", self.folder / "second.npy")
+        os.symlink("folder/new.npy", self.folder / "dangling.npy")
+        for link, file in (("link.npy", "y.npy"), ("second.npy", "y.npy"), ("dangling.npy", "new.npy")):
+            self.save("folder/y.npy", self.x)
+            self.normalize("x.npy", link)
+            self.assertTrue((self.folder / link).is_symlink())
+            self.assertFalse((self.folder / "folder" / file).is_symlink())
+            self.normalized(f"folder/{file}")
+        os.symlink("loop.npy", self.folder / "loop.npy")
+        self.fails("loop.npy: cannot be written", "x.npy", "loop.npy")
+
+    def test_long_names(self):
+        name = "y" * 251 + ".npy"
+        self.assertEqual(len(name), 255)
+        self.normalize("x.npy", name)
+        self.normalized(name)
+        self.fails("cannot be written", "x.npy", "y" + name)
+
+    def test_what_is_no_file(self):
+        os.mkfifo(self.folder / "pipe")
+        self.fails("pipe: not a regular file", "x.npy", "pipe", timeout=60)
+        self.fails("/dev/null: not a regular file", "x.npy", "/dev/null")
+
+    def test_a_file_that_the_user_may_not_write(self):
+        """As another user where this one is root, who may write everything."""
+        command, how = COMMAND, {}
+        if os.getuid() == 0:
+            os.chmod(self.folder, 0o777)
+            command = [*COMMAND[:-1], shutil.copy(COMMAND[-1], self.folder / "tool")]
+            os.chmod(command[-1], 0o755)
+            how = {"user": 65534, "group": 65534, "extra_groups": []}
+        os.chmod(self.folder / "x.npy", 0o644)
+        self.save("y.npy", self.x)
+        os.chmod(self.folder / "y.npy", 0o444)
+
+        def run(output):
+            return subprocess.run([*command, "x.npy", output], cwd=self.folder, text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how)
+        self.assertEqual(run("free.npy").returncode, 0)
+        self.normalized("free.npy")
+        self.assertEqual(run("y.npy").stderr, "normalize: y.npy: cannot be written: Permission denied\n")
+        np.testing.assert_array_equal(np.load(self.folder / "y.npy"), self.x)
 
 
 class Activations(Normalize):

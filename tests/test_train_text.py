@@ -4,6 +4,7 @@
 test_train_text.py <command of the example>...
 """
 import csv
+import os
 import pathlib
 import re
 import subprocess
@@ -22,9 +23,10 @@ class TrainText(unittest.TestCase):
         self.folder = pathlib.Path(folder.name)
         (self.folder / "text").write_text(TEXT)
 
-    def run_example(self, *arguments):
+    def run_example(self, *arguments, **how):
+        how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
         return subprocess.run([*COMMAND, *map(str, arguments)], cwd=self.folder, text=True,
-                              errors="replace", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                              errors="replace", **how)
 
     def train(self, *arguments):
         """What was printed, and the bytes of the CSV."""
@@ -109,6 +111,11 @@ class Learning(TrainText):
         printed, _ = self.train("bytes", "--steps", 1)
         self.assertIn("bytes: 512 characters, 256 different ones", printed)
 
+    def test_a_sample_may_hold_any_characters(self):
+        (self.folder / "bytes").write_bytes(b"\0" * 900)
+        printed, _ = self.train("bytes", "--steps", 1)
+        self.assertEqual(printed.split("a sample:\n")[1], "\0" * 240 + "\n")
+
     def test_help(self):
         done = self.run_example("--help")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
@@ -147,8 +154,63 @@ class Errors(TrainText):
         self.fails("--stesp", "--stesp", "1")
         self.fails("more", "text", "more")
 
+    def test_numbers_are_decimal_and_nothing_is_empty(self):
+        for flag in ("--steps", "--seed"):
+            for number in ("010", "0x10", "00", "+5"):
+                self.fails(f"{flag}: ", flag, number)
+        for flag in ("--steps", "--seed", "--rate", "--norm", "--placement", "--csv"):
+            self.fails(f"{flag}: ", flag, "")
+        self.fails("text: is empty", "")
+        self.assertEqual(self.run_example("text", "--steps", 1, "--seed", 0).returncode, 0)
+
+    @unittest.skipUnless(os.path.exists("/proc/self/mem"), "no file here that opens and cannot be read")
+    def test_a_read_error_is_not_the_end_of_the_text(self):
+        self.fails("/proc/self/mem: Input/output error", "/proc/self/mem")
+
+    def test_the_size_of_the_text_is_asked_first(self):
+        try:
+            import resource
+        except ImportError:
+            self.skipTest("no limits on memory here")
+
+        def limit():
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+        if self.run_example("--help", preexec_fn=limit).returncode != 0:
+            self.skipTest("under an emulator or a sanitizer the program takes more memory")
+        for size, message in ((3 << 30, "2 GB of text are the most"),
+                              (3 << 29, "more than memory has room for")):
+            with open(self.folder / "long", "wb") as file:
+                file.truncate(size)
+            done = self.run_example("long", preexec_fn=limit)
+            self.assertEqual((done.returncode, done.stderr), (1, f"train_text: long: {message}\n"))
+
+    def test_a_loss_that_is_not_finite_is_the_end(self):
+        done = self.run_example("text", "--norm", "none", "--rate", 1, "--steps", 60, "--csv", "losses.csv")
+        self.assertEqual(done.returncode, 1)
+        step = int(re.fullmatch(r"train_text: step (\d+): the loss is \S+, held out \S+; try a lower --rate\n",
+                                done.stderr).group(1))
+        rows = list(csv.DictReader((self.folder / "losses.csv").read_text().splitlines()))
+        self.assertEqual([int(row["step"]) for row in rows], list(range(0, step, 3)))
+        self.assertEqual(done.stdout.count("\n"), 4 + len(rows))
+        self.assertNotRegex(done.stdout, "nan|inf|sample")
+
     def test_csv_that_cannot_be_written(self):
         self.fails("missing/losses.csv: No such file", "--csv", "missing/losses.csv")
+        self.fails("text: is the text", "text", "--csv", "text")
+        os.symlink("text", self.folder / "link")
+        self.fails("link: is the text", "text", "--csv", "link")
+        self.assertEqual((self.folder / "text").read_text(), TEXT)
+
+    @unittest.skipUnless(os.path.exists("/dev/full"), "no /dev/full here")
+    def test_full_disks(self):
+        done = self.run_example("text", "--steps", 20, "--csv", "/dev/full")
+        self.assertEqual((done.returncode, done.stderr),
+                         (1, "train_text: /dev/full: cannot be written\n"))
+        self.assertRegex(done.stdout, r"\n +0 .*\n\Z")  # after no step
+        for arguments in (("text", "--steps", 20), ("--help",)):
+            with open("/dev/full", "w") as full:
+                done = self.run_example(*arguments, stdout=full)
+            self.assertEqual(done.returncode, 1)
 
 
 if __name__ == "__main__":
