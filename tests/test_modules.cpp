@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 // modules.hpp: what the parameters begin as, that forward and backward are the calls with them, and
 // that they learn.
+#include <cstddef>
+#include <cstdlib>
+#include <new>
 #include <rownorm/modules.hpp>
 #include <stdexcept>
 #include <string>
@@ -10,6 +13,20 @@
 
 namespace rn = rownorm;
 using namespace test;
+
+/// In place of the library's own.
+std::size_t allocations = 0;
+void* operator new(std::size_t size) {
+  ++allocations;
+  if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
+  throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, std::size_t) noexcept {
+  std::free(memory);
+}
 
 namespace {
 
@@ -226,6 +243,110 @@ TEST(Module, BackwardIsOfTheLastForward) {
   // Inference in between leaves what forward kept.
   std::as_const(rms).forward(x.topRows(1), y_of_const.topRows(1));
   EXPECT_EQ(error_of([&] { rms.backward(x, x, dx); }), "no error");
+}
+
+/// Of the forward calls of a module: the plain one, or where `add`, the one with the residual.
+template <class Norm, class X, class Y>
+void forward(Norm& norm, bool add, const X& x, Y&& y) {
+  if (add) {
+    matrix<float> residual = matrix<float>::Ones(y.rows(), 8);
+    norm.add_forward(x, residual, y);
+  } else {
+    norm.forward(x, y);
+  }
+}
+template <class Norm>
+matrix<float> gradient_at(Norm& norm, bool add, const matrix<float>& x) {
+  const matrix<float> h = add ? (x.array() + 1).matrix().eval() : x;
+  const matrix<float> dy = normals<float>(static_cast<std::size_t>(x.rows()), 8, 40);
+  matrix<float> dx = matrix<float>::Zero(x.rows(), 8);
+  if (add) norm.add_backward(dy, h, dx);
+  else norm.backward(dy, h, dx);
+  return dx;
+}
+
+template <class Norm>
+class Keeping : public testing::Test {};
+using modules = testing::Types<rn::RMSNorm<>, rn::LayerNorm<>>;
+TYPED_TEST_SUITE(Keeping, modules);
+
+TYPED_TEST(Keeping, AForwardThatThrowsChangesNothing) {
+  const matrix<float> x = normals<float>(5, 8, 41), other = normals<float>(5, 8, 42);
+  matrix<float> y(5, 8), y_short(5, 7);
+  for (const bool add : {false, true}) {
+    TypeParam norm(8), expected(8);
+    EXPECT_THROW(forward(norm, add, x, y_short), std::invalid_argument);
+    EXPECT_NE(error_of([&] { gradient_at(norm, add, x); }).find("the last forward had 0"),
+              std::string::npos);
+    forward(norm, add, x, y);
+    forward(expected, add, x, y);
+    EXPECT_THROW(forward(norm, add, other, y_short), std::invalid_argument);
+    EXPECT_THROW(forward(norm, add, other.topRows(3), y_short.topRows(3)), std::invalid_argument);
+    EXPECT_THROW(forward(norm, add, other, y.topRows(3)), std::invalid_argument);
+    // More rows than a number for each could be kept of: it is x that the error is about.
+    const rn::rows<const float> many(x.data(), static_cast<std::size_t>(-1) / 8, 8);
+    const std::string error = error_of([&] { forward(norm, add, many, y); });
+    EXPECT_NE(error.find("_norm: x has 2305843009213693951 rows and a stride of 32 bytes"),
+              std::string::npos)
+        << error;
+    EXPECT_TRUE(same_bits(gradient_at(norm, add, x), gradient_at(expected, add, x)));
+  }
+}
+
+TYPED_TEST(Keeping, NoRowsAndNoNumbers) {
+  TypeParam norm(8), of_nothing(0);
+  matrix<float> none(0, 8), y(3, 8), nothing(5, 0);
+  for (const bool add : {false, true}) {
+    forward(norm, add, matrix<float>::Ones(3, 8).eval(), y);
+    forward(norm, add, none, none);
+    EXPECT_EQ(gradient_at(norm, add, none).rows(), 0);
+    EXPECT_NE(error_of([&] { gradient_at(norm, add, y); }).find("the last forward had 0"),
+              std::string::npos);
+  }
+  of_nothing.forward(nothing, nothing);
+  of_nothing.backward(nothing, nothing, nothing);
+  EXPECT_NE(error_of([&] {
+              of_nothing.backward(nothing.topRows(4), nothing.topRows(4), nothing.topRows(4));
+            }).find("x has 4 rows, the last forward had 5"),
+            std::string::npos);
+}
+
+TYPED_TEST(Keeping, ACopyHasItsOwn) {
+  const matrix<float> x = normals<float>(5, 8, 43), other = normals<float>(5, 8, 44);
+  matrix<float> y(5, 8);
+  TypeParam norm(8);
+  norm.forward(x, y);
+  const matrix<float> expected = gradient_at(norm, false, x);
+  TypeParam copy = norm;
+  norm.forward(other, y);
+  EXPECT_TRUE(same_bits(gradient_at(copy, false, x), expected));
+  TypeParam moved = std::move(copy);
+  EXPECT_TRUE(same_bits(gradient_at(moved, false, x), expected));
+  EXPECT_THROW(gradient_at(copy, false, x), std::invalid_argument);
+  copy = moved;
+  EXPECT_TRUE(same_bits(gradient_at(copy, false, x), expected));
+}
+
+TYPED_TEST(Keeping, AllocatesForMoreRowsAlone) {
+  const matrix<float> x = normals<float>(5, 8, 45);
+  matrix<float> y(5, 8), residual = x;
+  TypeParam norm(8);
+  const auto allocated = [&](auto call) {
+    const std::size_t before = allocations;
+    call();
+    return allocations - before;
+  };
+  EXPECT_EQ(allocated([&] { std::as_const(norm).forward(x, y); }), 0u);
+  EXPECT_GT(allocated([&] { norm.forward(x, y); }), 0u);
+  norm.forward(x, y);
+  EXPECT_EQ(allocated([&] {
+              norm.forward(x, y);
+              norm.forward(x.topRows(2), y.topRows(2));
+              norm.add_forward(x, residual, y);
+              norm.forward(x, y);
+              std::as_const(norm).forward(x, y);
+            }),
+            0u);
 }
 
 TEST(Module, KeepsItsEps) {

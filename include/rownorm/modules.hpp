@@ -43,6 +43,16 @@ void check_saved(const char* function, const X& x, std::size_t rows) {
                           seen_x.count == 1 ? "" : "s", rows);
 }
 
+/// A number for each row of x, beside those of the last forward, which a call that throws must not
+/// change. What x says of itself is checked first, or its count might be of rows that no memory
+/// holds.
+template <class X>
+void column_for(const char* function, const X& x, std::vector<double>& column) {
+  const auto rows = to_input(x);
+  checks(function).memory(seen("x", rows));
+  column.resize(rows.count);
+}
+
 }  // namespace detail
 
 /// RMSNorm over rows of D numbers with a learnable gain, gamma = ones(D) at first. T: the type
@@ -67,15 +77,17 @@ class RMSNorm {
   /// The same, and it keeps the 1/rms of each row for backward.
   template <class X, class Y>
   void forward(const X& x, Y&& y) {
-    rstd_.resize(detail::to_input(x).count);
-    rms_norm(x, gamma_, std::forward<Y>(y), eps_, rstd_);
+    detail::column_for("rms_norm", x, next_rstd_);
+    rms_norm(x, gamma_, std::forward<Y>(y), eps_, next_rstd_);
+    rstd_.swap(next_rstd_);
   }
   /// residual += x, y = rms_norm(residual, gamma, y, eps): the caller keeps the residual as it is
   /// then.
   template <class X, class Residual, class Y>
   void add_forward(const X& x, Residual&& residual, Y&& y) {
-    rstd_.resize(detail::to_input(x).count);
-    add_rms_norm(x, std::forward<Residual>(residual), gamma_, std::forward<Y>(y), eps_, rstd_);
+    detail::column_for("add_rms_norm", x, next_rstd_);
+    add_rms_norm(x, std::forward<Residual>(residual), gamma_, std::forward<Y>(y), eps_, next_rstd_);
+    rstd_.swap(next_rstd_);
   }
   /// dx = the gradient at the x of the last forward; dgamma() is added to.
   template <class DY, class X, class DX>
@@ -108,7 +120,7 @@ class RMSNorm {
  private:
   parameter_vector<T> gamma_;
   gradient_vector<T> dgamma_;
-  std::vector<double> rstd_;
+  std::vector<double> rstd_, next_rstd_;
   epsilon eps_;
 };
 
@@ -134,15 +146,19 @@ class LayerNorm {
   /// The same, and it keeps the mean and rstd of each row for backward.
   template <class X, class Y>
   void forward(const X& x, Y&& y) {
-    resize(detail::to_input(x).count);
-    layer_norm(x, gamma_, beta_, std::forward<Y>(y), eps_, mean_, rstd_);
+    detail::column_for("layer_norm", x, next_mean_);
+    detail::column_for("layer_norm", x, next_rstd_);
+    layer_norm(x, gamma_, beta_, std::forward<Y>(y), eps_, next_mean_, next_rstd_);
+    keep();
   }
   /// residual += x, y = layer_norm(residual, gamma, beta, y, eps): the caller keeps the residual.
   template <class X, class Residual, class Y>
   void add_forward(const X& x, Residual&& residual, Y&& y) {
-    resize(detail::to_input(x).count);
+    detail::column_for("add_layer_norm", x, next_mean_);
+    detail::column_for("add_layer_norm", x, next_rstd_);
     add_layer_norm(x, std::forward<Residual>(residual), gamma_, beta_, std::forward<Y>(y), eps_,
-                   mean_, rstd_);
+                   next_mean_, next_rstd_);
+    keep();
   }
   /// dx = the gradient at the x of the last forward; dgamma() and dbeta() are added to.
   template <class DY, class X, class DX>
@@ -191,14 +207,14 @@ class LayerNorm {
   epsilon eps() const noexcept { return eps_; }
 
  private:
-  void resize(std::size_t rows) {
-    mean_.resize(rows);
-    rstd_.resize(rows);
+  void keep() noexcept {
+    mean_.swap(next_mean_);
+    rstd_.swap(next_rstd_);
   }
 
   parameter_vector<T> gamma_, beta_;
   gradient_vector<T> dgamma_, dbeta_;
-  std::vector<double> mean_, rstd_;
+  std::vector<double> mean_, rstd_, next_mean_, next_rstd_;
   epsilon eps_;
 };
 
