@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Rows of any numbers, in any place, through every word: against the formula where the row is
-// finite, against the rules for NaN and Inf where not; the bits do not depend on the place.
+// finite, against the rules for NaN and Inf where not; the bits do not depend on the place. Then
+// one of what the plain calls have besides: addresses and streaming, saved, int8, gradients, gates.
 #include <fuzzer/FuzzedDataProvider.h>
 
 #include <algorithm>
@@ -73,6 +74,13 @@ struct problem {
   std::abort();
 }
 
+/// Plain x86-64 has no fused multiply-add.
+#if defined(__x86_64__) && !defined(__FMA__)
+constexpr bool fused = false;
+#else
+constexpr bool fused = true;
+#endif
+
 template <class T>
 bool same(T a, T b) {
   return std::memcmp(&a, &b, sizeof(T)) == 0 || (std::isnan(exact(a)) && std::isnan(exact(b)));
@@ -119,8 +127,11 @@ void check_row(const problem& p, const std::vector<X>& x, const std::vector<G>& 
     if (p.gain == none) g = 1;
     const real b = p.beta ? exact(beta[i]) : real{0};
     const real z = inf ? real{0} : r.y[i];
-    // What leaves the range of the arithmetic before gamma brings it back is no promise.
-    if (!std::isfinite(g) || std::abs(z) > real{std::numeric_limits<A>::max()} / 2) continue;
+    // What leaves the range of the arithmetic before gamma brings it back is no promise; nor, where
+    // the product and the sum are two roundings, before beta does.
+    const real largest_step =
+        fused || b == 0 ? std::abs(z) : std::max(std::abs(z), std::abs(z * g));
+    if (!std::isfinite(g) || largest_step > real{std::numeric_limits<A>::max()} / 2) continue;
     const real expected = z * g + b;
     real z_error = 5 * test::ulp<A>(0);
     if (p.gain == after_rounding && sizeof(X) < sizeof(A)) {
@@ -133,10 +144,154 @@ void check_row(const problem& p, const std::vector<X>& x, const std::vector<G>& 
                        (p.gain == after_rounding ? test::rstd_error<A> * std::abs(expected) : 0) +
                        (centred ? test::layer_norm_error<A, Y>(expected, scale)
                                 : test::rms_norm_error<A, Y>(expected));
+    // Beyond the largest number of Y stands Inf: on the side of a number that is near enough to it.
     const real most = exact(std::numeric_limits<Y>::max());
-    if (std::isinf(got) && std::abs(expected) + error >= most && (got > 0) == (expected > 0))
-      continue;
+    if (std::isinf(got) && (got > 0 ? expected : -expected) + error >= most) continue;
     if (!(std::abs(got - expected) <= error)) fail(p, n, "y", i, got, expected, error);
+  }
+}
+
+/// One of what the calls have besides, by arithmetic of A; `other` is dy, or the gate.
+template <class A, class T>
+void try_more(FuzzedDataProvider& from, const problem& p, rn::rows<const T> x,
+              rn::rows<const T> other, const std::vector<T>& gamma) {
+  enum { nothing, address, saved, int8, gradient, gate, all };
+  const int more = from.ConsumeIntegralInRange(0, all - 1);
+  if (more == nothing) return;
+  const bool centred = from.ConsumeBool();
+  const std::size_t count = x.count, n = x.length;
+  const auto row_of = [&](const auto& rows, std::size_t i) {
+    return test::values(rows.data + i * rows.stride, n);
+  };
+  const auto forward = [&](const auto& y, auto& mean, auto& rstd) {
+    if (centred) rn::layer_norm<A>(x, gamma, rn::none, y, p.eps, mean, rstd);
+    else rn::rms_norm<A>(x, gamma, y, p.eps, rstd);
+  };
+  std::vector<T> memory(count * n);
+  const rn::rows<T> y(memory.data(), count, n);
+  std::vector<double> mean(count), rstd(count);
+  forward(y, mean, rstd);
+
+  // Rows whose every step stays far inside the range of float.
+  const auto moderate = [](real v) {
+    return v == 0 || (std::abs(v) >= 1e-6L && std::abs(v) <= 1e6L);
+  };
+  const auto all_moderate = [&](const reference::row& r) {
+    return std::all_of(r.begin(), r.end(), moderate);
+  };
+  const reference::row gain = test::values(gamma);
+  const auto plain_row = [&](std::size_t i) {
+    return all_moderate(row_of(x, i)) && all_moderate(row_of(other, i)) && all_moderate(gain) &&
+           rstd[i] != 0 && moderate(rstd[i]);
+  };
+  const real tiny = std::numeric_limits<A>::min();
+
+  if (more == address) {  // y at any number of a line, by either kind of stores
+    const std::size_t line = 64 / sizeof(T),
+                      stride = n + from.ConsumeIntegralInRange<std::size_t>(0, 33),
+                      offset = from.ConsumeIntegralInRange<std::size_t>(0, line - 1);
+    std::vector<T> there(count * stride + 3 * line);
+    std::memset(static_cast<void*>(there.data()), 0xff, there.size() * sizeof(T));
+    std::vector<T> expected = there;
+    const auto past_line = reinterpret_cast<std::uintptr_t>(there.data()) % 64 / sizeof(T);
+    const std::size_t begin = line - past_line + offset;
+    for (std::size_t i = 0; i < count; ++i)
+      std::copy_n(y.data + i * n, n,
+                  expected.begin() + static_cast<std::ptrdiff_t>(begin + i * stride));
+    const rn::rows<T> rows(there.data() + begin, count, n, stride);
+    if (from.ConsumeBool()) forward(rn::streaming(rows), mean, rstd);
+    else forward(rn::cached(rows), mean, rstd);
+    for (std::size_t j = 0; j < there.size(); ++j)
+      if (!same(there[j], expected[j]))
+        fail(p, n, "y at another address", j, exact(there[j]), exact(expected[j]), 0);
+  } else if (more == saved) {
+    // LayerNorm's mean of doubles is kept in two numbers, of which the caller is given the sum.
+    if (centred && std::is_same_v<A, double>) return;
+    std::vector<T> again(count * n);
+    const rn::rows<T> out(again.data(), count, n);
+    if (centred) rn::layer_norm<A>(x, gamma, rn::none, out, rn::saved(mean, rstd));
+    else rn::rms_norm<A>(x, gamma, out, rn::saved(rstd));
+    for (std::size_t j = 0; j < count * n; ++j)
+      if (plain_row(j / n) && !same(again[j], memory[j]))
+        fail(p, n, "y by saved statistics", j, exact(again[j]), exact(memory[j]), 0);
+  } else if (more == int8) {
+    if constexpr (std::is_same_v<A, T>) {
+      std::vector<std::int8_t> q(count * n);
+      std::vector<double> scales(count);
+      forward(rn::quantized(rn::rows<std::int8_t>(q.data(), count, n), scales), mean, rstd);
+      for (std::size_t i = 0; i < count; ++i) {
+        const reference::row v = row_of(y, i), in = row_of(x, i);
+        const bool finite =
+            std::all_of(in.begin(), in.end(), [](real number) { return std::isfinite(number); });
+        real peak = 0;
+        for (const real number : v) peak = std::max(peak, std::abs(number));
+        const real scale = scales[i], error = 2 * test::step<A> * peak / 127;
+        // What y lost below or above the range of its type, the scale still has.
+        if (finite && (peak > 1e30L || (peak < 1e6L * tiny && scale < 1e6L * tiny))) continue;
+        if (finite ? !(std::abs(scale - peak / 127) <= error) : !std::isnan(scale))
+          fail(p, n, "the scale of int8", i, scale, finite ? peak / 127 : NAN, error);
+        for (std::size_t j = 0; j < n; ++j) {
+          const real quotient = finite ? v[j] / scale : 0,
+                     from_tie = std::abs(std::abs(quotient - std::trunc(quotient)) - 0.5L),
+                     off = from_tie < 1e-4L ? 1 : 0;
+          if (!(std::abs(q[i * n + j] - std::nearbyint(quotient)) <= off))
+            fail(p, n, "int8", j, q[i * n + j], quotient, off);
+        }
+      }
+    }
+  } else if (more == gradient) {
+    std::vector<T> dx(count * n);
+    std::vector<A> dgamma(n);
+    const rn::rows<T> out(dx.data(), count, n);
+    const bool by_eps = !from.ConsumeBool() || p.eps.outside;
+    if (centred && by_eps)
+      rn::layer_norm_backward<A>(other, x, gamma, out, dgamma, rn::none, p.eps);
+    else if (centred)
+      rn::layer_norm_backward<A>(other, x, gamma, out, dgamma, rn::none, rn::saved(mean, rstd));
+    else if (by_eps) rn::rms_norm_backward<A>(other, x, gamma, out, dgamma, p.eps);
+    else rn::rms_norm_backward<A>(other, x, gamma, out, dgamma, rn::saved(rstd));
+    reference::row sum(n), sum_error(n, tiny);
+    bool plain = true;
+    for (std::size_t i = 0; i < count; ++i) {
+      if (!plain_row(i)) {
+        plain = false;
+        continue;
+      }
+      const reference::row dy = row_of(other, i), got = row_of(out, i);
+      const reference::gradient d =
+          centred ? reference::layer_norm_backward(dy, row_of(x, i), gain, p.eps)
+                  : reference::rms_norm_backward(dy, row_of(x, i), gain, p.eps);
+      for (std::size_t j = 0; j < n; ++j) {
+        // Rows written against both sums of a gradient have 10.7 steps.
+        const real error =
+            16 * test::step<A> * d.size[j] + test::stored_error<A, T>(d.dx[j]) + tiny;
+        if (!(std::abs(got[j] - d.dx[j]) <= error)) fail(p, n, "dx", j, got[j], d.dx[j], error);
+        sum[j] += dy[j] * d.h[j];
+        sum_error[j] +=
+            8 * test::step<A> * std::abs(dy[j]) * std::max(std::abs(d.h[j]), real(centred));
+      }
+    }
+    for (std::size_t j = 0; plain && j < n; ++j)
+      if (!(std::abs(exact(dgamma[j]) - sum[j]) <= sum_error[j]))
+        fail(p, n, "dgamma", j, exact(dgamma[j]), sum[j], sum_error[j]);
+  } else if (more == gate) {
+    const rn::gate_order order = centred ? rn::gate_first : rn::norm_first;
+    rn::gated_rms_norm<A>(x, other, gamma, y, p.eps, order);
+    for (std::size_t i = 0; i < count; ++i) {
+      const reference::row z = row_of(other, i), got = row_of(y, i);
+      // The factor of a gate below -60 is less than 1e-24.
+      if (!plain_row(i) || *std::min_element(z.begin(), z.end()) < -60) continue;
+      reference::row in = row_of(x, i);
+      const auto silu = [&](std::size_t j) { return z[j] / (1 + std::exp(-z[j])); };
+      for (std::size_t j = 0; j < n && order == rn::gate_first; ++j) in[j] *= silu(j);
+      reference::row r = reference::rms_norm(in, gain, p.eps).y;
+      for (std::size_t j = 0; j < n; ++j) {
+        if (order == rn::norm_first) r[j] *= silu(j);
+        const real error =
+            10 * test::step<A> * std::abs(r[j]) + test::stored_error<A, T>(r[j]) + tiny;
+        if (!(std::abs(got[j] - r[j]) <= error)) fail(p, n, "gated y", j, got[j], r[j], error);
+      }
+    }
   }
 }
 
@@ -228,6 +383,11 @@ void try_norms(FuzzedDataProvider& from) {
     if (!same(rstd[i], rstd_alone[0]) || !same(mean[i], mean_alone[0]))
       fail(p, n, "a statistic elsewhere", 0, rstd_alone[0], rstd[i], 0);
   }
+
+  // Drawn behind all else: what an input meant before it means still. Of the usual types alone, for
+  // the compiler's sake.
+  if constexpr (std::is_same_v<X, G> && (std::is_same_v<A, X> || sizeof(X) == 2))
+    try_more<A, X>(from, p, std::as_const(x).rows(), std::as_const(residual).rows(), gamma);
 
   // In place.
   if constexpr (std::is_same_v<X, Y>) {
