@@ -2,7 +2,7 @@
 // detail/sum.hpp and storage.hpp: the order of the sum against a scalar model, and each 16-bit
 // number through load and store.
 #include <rownorm/detail/eigen.hpp>
-#include <rownorm/detail/sum.hpp>
+#include <rownorm/detail/gradient.hpp>
 
 #include "reference.hpp"
 
@@ -69,7 +69,7 @@ void check_sums() {
     std::transform(numbers.data(), numbers.data() + n, x.begin(),
                    [](S v) { return static_cast<T>(v); });
     using stored = typename rn::storage<S>::type;
-    const rn::detail::from<stored> row{reinterpret_cast<const stored*>(numbers.data())};
+    const rn::detail::memory_row<const stored> row{reinterpret_cast<const stored*>(numbers.data())};
     const double squares = model(x, [](T& lane, T v) { lane = fma(v, v, lane); });
     EXPECT_EQ(rn::detail::sum_of_squares<T>(n, row), squares) << format<S>::name << ' ' << n;
 
@@ -86,7 +86,7 @@ void check_sums() {
 
     // Four sums at once, which not every ISA has the registers for.
     const auto four =
-        rn::detail::gradient_sums_around(shift, n, row, row, rn::detail::no_parameter{});
+        rn::detail::gradient_sums_around(shift, n, row, row, rn::detail::absent_row{});
     EXPECT_EQ(four.of[0], around.of[0]) << format<S>::name << ' ' << n;
     EXPECT_EQ(four.of[1], around.of[1]) << format<S>::name << ' ' << n;
     EXPECT_EQ(four.of[2], model(x, [](T& lane, T v) { lane += v; })) << format<S>::name << ' ' << n;

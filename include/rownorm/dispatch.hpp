@@ -45,8 +45,12 @@ struct by_isa {};
 
 template <class S>
 using void_as = std::conditional_t<std::is_const_v<S>, const void, void>;
-template <class S, bool Tokens>
-abi::matrix<void_as<S>> pass(const matrix<S, Tokens>& m) {
+template <class S>
+abi::matrix<void_as<S>> pass(const matrix<S>& m) {
+  return {m.data, m.stride, 0, 0};
+}
+template <class S>
+abi::matrix<void_as<S>> pass(const matrix<S, true>& m) {
   return {m.data, m.stride, m.per_token, m.token_stride};
 }
 inline abi::parameter pass(const no_parameter&) {

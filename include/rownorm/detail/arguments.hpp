@@ -111,8 +111,7 @@ ROWNORM_INLINE auto input_of(const X& x, const Residual& residual) {
   if constexpr (is_none<Residual>) {
     return input{matrix_of(x), matrix_of(x)};
   } else {
-    const auto kept = matrix_of(residual);
-    return input{over<added_row>(matrix_of(x), kept), kept};
+    return input{over<added_row>(matrix_of(x), matrix_of(residual)), matrix_of(residual)};
   }
 }
 

@@ -57,6 +57,10 @@ template <class Gamma, class = void>
 inline constexpr bool rounds_first = false;
 template <class Gamma>
 inline constexpr bool rounds_first<Gamma, std::void_t<decltype(Gamma::after_rounding)>> = true;
+template <class Gamma>
+inline constexpr bool rounds_first<one_plus_row<Gamma>> = rounds_first<Gamma>;
+template <class Gamma, class Z>
+inline constexpr bool rounds_first<gated_row<Gamma, Z>> = rounds_first<Gamma>;
 
 /// gamma * z + beta of a row; X is the type that after_rounding rounds z to.
 template <class X, class Gamma, class Beta>

@@ -11,6 +11,15 @@ namespace rownorm {
 inline namespace ROWNORM_ISA {
 namespace detail {
 
+/// The second halves alone, where the statistic of a row is known before it is read.
+template <class Rows>
+ROWNORM_INLINE void second_halves(std::size_t begin, std::size_t end, const Rows& rows) {
+  for (std::size_t i = begin; i < end; ++i) {
+    typename Rows::statistic_of_row known;
+    const double r = rows.first(i, known);
+    rows.second(i, known, r, 1);
+  }
+}
 /// rows.first(i, found), then rows.second(i, found, r, ahead), row i + ahead being the one to
 /// prefetch (0: none). Between them rows.factors(r, m, last) makes the r of m rows from what
 /// first() gave back, which of the last row is `last`, and gives back that of the first. Short rows
@@ -81,6 +90,8 @@ ROWNORM_FLAT inline void for_rows(std::size_t begin, std::size_t end, const Rows
       }
       i += across ? tokens * of_token : rest_of_token;
     }
+  } else if constexpr (decltype(rows.statistic)::known) {
+    second_halves(begin, end, rows);
   } else {
     if constexpr (has_constant_lengths<Rows>) {
       const auto at = [&](auto length) ROWNORM_LAMBDA {

@@ -30,6 +30,7 @@ ROWNORM_INLINE double scale_of(const saved_row& s) {
 }
 template <class M, class R>
 struct saved_columns {
+  static constexpr bool known = true;
   column<const M> mean;
   column<const R> rstd;
 
@@ -51,9 +52,9 @@ struct saved_columns {
 };
 
 // ---------------------------------------------------------------------------------------------
-// Each has find(), the statistic of row i, which gives back the number that its factor comes of;
-// factors(), from those of m rows to their factors; again(), the factor of a row that T does not
-// hold.
+// Each has find(), the statistic of row i, which gives back the number that its factor comes of (or
+// where it is known the factor); factors(), from those of m rows to their factors; again(), the
+// factor of a row that T does not hold.
 // ---------------------------------------------------------------------------------------------
 
 /// The number of a row's first numbers that its squares are of, where that is all of them.
@@ -65,6 +66,7 @@ ROWNORM_INLINE std::size_t partial_length(std::size_t k) {
 
 /// Squares of a row's first k numbers.
 struct found_squares {
+  static constexpr bool known = false;  ///< before the row is read
   epsilon eps;
   std::size_t k = whole_row;
 
@@ -104,9 +106,6 @@ struct saved_squares : saved_columns<none_t, R> {
     else found = find_again<T>(n, x);
     return found.sum;
   }
-  ROWNORM_INLINE double factors(double* r, std::size_t m, double last, std::size_t) const {
-    return m == 1 ? last : r[0];
-  }
   ROWNORM_INLINE double again(const squares&, double r, std::size_t) const { return r; }
   ROWNORM_INLINE saved_squares take(row_span rows) const {
     return {saved_columns<none_t, R>::take(rows)};
@@ -127,6 +126,7 @@ template <class R>
 saved_squares(saved_columns<none_t, R>) -> saved_squares<R>;
 
 struct found_moments {
+  static constexpr bool known = false;
   epsilon eps;
 
   template <class T, class Length, class First, class Again>
@@ -158,9 +158,6 @@ struct saved_moments : saved_columns<M, R> {
     if (ROWNORM_LIKELY(s.known)) found = {mean, s.mean - mean, s.r, scale};
     else found = find_again<T>(n, x);
     return found.variance;
-  }
-  ROWNORM_INLINE double factors(double* r, std::size_t m, double last) const {
-    return m == 1 ? last : r[0];
   }
   ROWNORM_INLINE double again(const moments&, double r) const { return r; }
   ROWNORM_INLINE double unscaled(const moments& m, double r) const { return r * m.scale; }

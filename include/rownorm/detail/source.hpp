@@ -128,22 +128,34 @@ struct row_span {
   std::size_t first, step, count;
 };
 
-/// Where rows lie: `stride` numbers apart. Of heads (Tokens), `per_token` rows lie so and the
-/// tokens token_stride numbers apart; per_token = 0: all rows are of one token.
+/// Where rows lie: `stride` numbers apart.
 template <class S, bool Tokens = false>
 struct matrix {
   using stored = std::remove_const_t<S>;
   S* data;
-  std::size_t stride, per_token = 0, token_stride = 0;
+  std::size_t stride;
+
+  ROWNORM_INLINE S* row(std::size_t i) const { return data + i * stride; }
+  ROWNORM_INLINE memory_row<S> at_row(std::size_t i) const { return {row(i)}; }
+  ROWNORM_INLINE std::size_t rows_in_turn() const { return 0; }
+  ROWNORM_INLINE matrix take(row_span rows) const { return {row(rows.first), stride * rows.step}; }
+};
+/// Heads, of which per_token lie so and the tokens token_stride numbers apart; per_token = 0: all
+/// rows are of one token.
+template <class S>
+struct matrix<S, true> {
+  using stored = std::remove_const_t<S>;
+  S* data;
+  std::size_t stride, per_token, token_stride;
 
   ROWNORM_INLINE S* row(std::size_t i) const {
-    if (!Tokens || per_token == 0) return data + i * stride;
+    if (per_token == 0) return data + i * stride;
     return data + i / per_token * token_stride + i % per_token * stride;
   }
   ROWNORM_INLINE memory_row<S> at_row(std::size_t i) const { return {row(i)}; }
   ROWNORM_INLINE std::size_t rows_in_turn() const { return per_token; }
   ROWNORM_INLINE matrix<S> take(row_span rows) const {
-    const bool across = Tokens && rows.step == per_token && per_token != 0;
+    const bool across = rows.step == per_token && per_token != 0;
     return {row(rows.first), across ? token_stride : stride * rows.step};
   }
 };
@@ -182,7 +194,7 @@ template <class S, bool Tokens>
 ROWNORM_INLINE prefetching_row<S> at_row_ahead(const matrix<S, Tokens>& m, std::size_t i,
                                                std::size_t ahead) {
   // Heads are too short to gain.
-  return {{m.row(i)}, m.per_token == 0 ? ahead * m.stride * sizeof(S) : 0};
+  return {{m.row(i)}, m.rows_in_turn() == 0 ? ahead * m.stride * sizeof(S) : 0};
 }
 
 /// Whether M may be heads, whose rows do not lie at one distance.
@@ -211,8 +223,6 @@ template <class Indices, template <class...> class Row, class... M>
 struct over_indexed;
 template <std::size_t... I, template <class...> class Row, class... M>
 struct over_indexed<std::index_sequence<I...>, Row, M...> : numbered<I, M>... {
-  explicit over_indexed(const M&... m) : numbered<I, M>{m}... {}
-
   template <std::size_t J>
   ROWNORM_INLINE const auto& get() const {
     return at_index<J>(*this);
@@ -224,7 +234,7 @@ struct over_indexed<std::index_sequence<I...>, Row, M...> : numbered<I, M>... {
   ROWNORM_INLINE auto take(row_span rows) const {
     using taken = over_indexed<std::index_sequence<I...>, Row,
                                decltype(std::declval<const M&>().take(rows))...>;
-    return taken(get<I>().take(rows)...);
+    return taken{{get<I>().take(rows)}...};
   }
 
  private:
@@ -236,7 +246,7 @@ struct over_indexed<std::index_sequence<I...>, Row, M...> : numbered<I, M>... {
 /// The matrix whose row i is Row of the rows i of m...
 template <template <class...> class Row, class... M>
 ROWNORM_INLINE auto over(const M&... m) {
-  return over_indexed<std::index_sequence_for<M...>, Row, M...>(m...);
+  return over_indexed<std::index_sequence_for<M...>, Row, M...>{{m}...};
 }
 template <class Indices, template <class...> class Row, class... M>
 inline constexpr bool has_tokens<over_indexed<Indices, Row, M...>> = (has_tokens<M> || ...);
