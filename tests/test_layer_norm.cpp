@@ -55,6 +55,23 @@ TEST(LayerNorm, FirstNumbersUnlikeTheRest) {
         << i;
 }
 
+// What the mean of these is off by, found around 0, is more than they deviate.
+TEST(LayerNorm, DoublesAllEqualButOne) {
+  for (const std::size_t n : {10u, 67u, 114u})
+    for (int k = 0; k < 20; ++k) {
+      matrix<double> x = matrix<double>::Constant(1, static_cast<Eigen::Index>(n), 1.4 + k / 50.0);
+      x(0, 0) = std::nextafter(x(0, 0), 2);
+      matrix<double> y(x.rows(), x.cols());
+      rn::layer_norm(x, rn::none, rn::none, y, 0);
+      const auto r = reference::layer_norm(values(x), {}, {}, 0);
+      const reference::row scale = scales(r.y, {}, {});
+      EXPECT_TRUE(
+          within(values(y), r.y,
+                 [&](std::size_t j) { return 3 * step<double> * std::max(real{1}, scale[j]); }))
+          << n << " numbers, the first " << x(0, 0);
+    }
+}
+
 // The mean just within a standard deviation of 0. With the bound that floats have half of the
 // variance would cancel here, for up to 3.8 eps.
 TEST(LayerNorm, DoublesWhoseMeanIsAStandardDeviation) {
