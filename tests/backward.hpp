@@ -90,8 +90,8 @@ struct types {
 template <class V, class D = V, class S = void>
 using all = types<V, V, V, V, D, S>;
 
-/// dx is held to 4 eps * r * (|g| + |h| * mean|g * h|) for RMSNorm, for LayerNorm to
-/// 4 eps * r * (|g| + mean|g| + max(1, |h|) * mean|g * h|), and its rounding to DX. dgamma:
+/// dx is held to so many eps (bounds.hpp) * r * (|g| + |h| * mean|g * h|) for RMSNorm, for
+/// LayerNorm of r * (|g| + max(1, |h|) * (mean|g| + mean|g * h|)), and its rounding to DX. dgamma:
 /// a sum of n products by fused multiply-adds is within n/2 eps of the sum of their sizes, n being
 /// 32 rows at most; the sums over blocks, in double, add half a step of double each; then there is
 /// the error of h in each product, and the rounding to dgamma's type. dbeta is the same without h.
@@ -128,6 +128,9 @@ void check(const matrix<typename Types::DY>& dy, const matrix<typename Types::X>
     eps_of_statistics = step<S>;
   }
   const real e = std::max(step<T>, eps_of_statistics);
+  using bound = bounds::of<T>;
+  const real dx_eps =
+      Norm::centred ? bound::layer_norm_backward.usual : bound::rms_norm_backward.usual;
   const real chain = static_cast<real>(std::min<std::size_t>(count, 32)) / 2 * step<T> +
                      static_cast<real>(count / 32 + 1) / 2 * step<double>;
   reference::row sum_gamma = values(before.row(0)), error_gamma(n),
@@ -137,7 +140,7 @@ void check(const matrix<typename Types::DY>& dy, const matrix<typename Types::X>
     const reference::row v = values(dy.row(row));
     const reference::gradient d = Norm::gradient(v, values(x.row(row)), values(gamma), eps);
     EXPECT_TRUE(within(values(dx.map().row(row)), d.dx, [&](std::size_t j) {
-      return 4 * e * d.size[j] + stored_error<T, DX>(d.dx[j]) + ulp<DX>(0);
+      return dx_eps * e * d.size[j] + stored_error<T, DX>(d.dx[j]) + ulp<DX>(0);
     }));
     for (std::size_t j = 0; j < n; ++j) {
       sum_gamma[j] += v[j] * d.h[j];

@@ -18,6 +18,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "bounds.hpp"
+
 // ---------------------------------------------------------------------------------------------
 // The formulas. A gamma or beta of no numbers is one that was left out.
 // ---------------------------------------------------------------------------------------------
@@ -85,7 +87,8 @@ inline normalized layer_norm(const row& x, const row& gamma, const row& beta,
 }
 
 /// The gradient at a row. `size`: what the error of dx is relative to, the sizes of its terms.
-/// Those of a mean are its numbers', and LayerNorm's h is known to a step of 1 where it is smaller.
+/// Those of a mean are its numbers'. LayerNorm's h is known to a step of 1 where it is smaller, and
+/// times it comes what is off in x less its mean, which is mean|g| of mean(g * h).
 struct gradient {
   row dx, size, h;
 };
@@ -108,7 +111,7 @@ inline gradient backward(const row& dy, const normalized& n, const row& gamma, r
   for (std::size_t i = 0; i < h.size(); ++i) {
     d.dx[i] = n.rstd * (g(i) - mean_g - h[i] * mean_gh);
     const real size_h = std::max(std::abs(h[i]), real(centred));
-    d.size[i] = n.rstd * (std::abs(g(i)) + size_g + size_h * size_gh);
+    d.size[i] = n.rstd * (std::abs(g(i)) + size_h * (size_g + size_gh));
   }
   return d;
 }
@@ -273,25 +276,27 @@ class guarded {
 // Comparing.
 // ---------------------------------------------------------------------------------------------
 
-/// The error that a norm of arithmetic T may make in a number of Y whose exact value is y. What
-/// rounds once from T to Y makes no more than half a step of Y, and a little.
+/// The error that a norm of arithmetic T may make in a number of Y whose exact value is y, in the
+/// rows of these tests. What rounds once from T to Y makes no more than half a step of Y, and a
+/// little.
 template <class T, class Y>
 real stored_error(real y) {
   if constexpr (format<Y>::digits >= format<T>::digits) return 0;
-  else return (sizeof(Y) == 2 ? 0.501L : 0.5001L) * ulp<Y>(y);
+  else return (sizeof(Y) == 2 ? bounds::one_rounding_16 : bounds::one_rounding_float) * ulp<Y>(y);
 }
 /// What 1/rms may be off by, relative to it.
 template <class T>
-inline const real rstd_error = (sizeof(T) == 4 ? 2 : 4) * step<T>;
+inline const real rstd_error = bounds::of<T>::rms_norm.usual* step<T>;
 template <class T, class Y>
 real rms_norm_error(real y) {
   const real rounded = stored_error<T, Y>(y);
   return rounded != 0 ? rounded : rstd_error<T> * std::abs(y);
 }
-/// `scale` is the largest of |y|, |gamma| and |beta|.
+/// `scale` is the larger of |y| and |gamma| max(1, |h|), h being what gamma multiplies; or, with a
+/// little more room, the largest of |y|, |gamma| and |beta|.
 template <class T, class Y>
 real layer_norm_error(real y, real scale) {
-  return stored_error<T, Y>(y) + 4 * step<T> * scale;
+  return stored_error<T, Y>(y) + bounds::of<T>::layer_norm.usual * step<T> * scale;
 }
 
 /// Each number of `got` is within error(i) of the expected one.

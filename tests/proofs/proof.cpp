@@ -61,6 +61,7 @@ void set_order() {
     squares += std::pow(static_cast<double>(std::min(in_lane - 1, in_lane - k)) + after, 2);
   set("mean_square_of_roundings", squares / static_cast<double>(in_lane));
   set("least_square_ratio", detail::least_square_ratio<T>);
+  set("farthest", 1.001 / std::sqrt(detail::least_square_ratio<T> - 1));
 }
 
 template <class T>
