@@ -271,8 +271,10 @@ row<T> write_against(const design& d, std::size_t target_kind, std::size_t targe
     lane_of<T> lane, climbed;
     double top = 0;
     for (std::size_t t = 0; t < different; ++t) {
-      // Drawn anew now and then; else one number of the best since is.
-      const bool anew = t % (tries / 8 + 1) == 0;
+      // Drawn anew now and then; else one number of the best since is. (Of the four sums of
+      // LayerNorm's gradient such lanes are too much alike: 9.7 eps, where lanes all drawn anew
+      // come to 13.)
+      const bool anew = (Centred && Which == call::backward) || t % (tries / 8 + 1) == 0;
       const std::size_t one = below(bits, 2 * in_lane<T>);
       lane = climbed;
       met<T> m;
@@ -494,7 +496,8 @@ class search {
       for (const double less : {0.98, 0.995, 1.01})
         for (const double gamma : {1.02, 1.7})
           for (const double sign : {1.0, -1.0})
-            offer_against(one_and_halves<T>(7, gamma, less), Which == call::forward ? 0 : 2, sign);
+            offer_against(one_and_halves<T>(Which == call::forward ? 7 : 5, gamma, less),
+                          Which == call::forward ? 0 : 2, sign);
       return;
     }
     if (Which == call::forward) {
@@ -505,12 +508,13 @@ class search {
         offer_against(two_sizes(4, 1.2, 1.0033, -0.17576), 2, sign);
       }
     } else {
-      design d = two_sizes(6, 1.01756, -2.03, 1);
+      design d = two_sizes(6, 1.01756, -2.03, 1), e = two_sizes(7, 1.20155, 1, -1.99);
       d.dy[2] = {0, 0, 0.0001751, -2.828};
-      offer_against(d, 2, 1);
-      d = two_sizes(7, 1.20155, 1, -1.99);
-      d.dy[2][3] = -0.6155;
-      offer_against(d, 2, 1);
+      e.dy[2][3] = -0.6155;
+      for (int again = 0; again < 6; ++again) {
+        offer_against(d, 2, 1, 1500, 40, 1500);
+        offer_against(e, 2, 1, 1500, 40, 1500);
+      }
     }
   }
   void small_rows() {
@@ -540,10 +544,11 @@ class search {
         if (!r.x.empty() && error_of<Centred, Which>(r).eps > 0.65 * worst_.eps) {
           const double before = worst_.eps;
           offer_against(d, kind, sign, 3000, 48, 3000);
-          if (worst_.eps > before && std::getenv("SHOW"))
+          // For designs().
+          if (worst_.eps > before)
             std::printf(
-                "%.3f first %zu gamma %.5g a %.5g b %.5g dy %.5g | %.5g %.5g %.5g %.5g kind %d "
-                "sign %g\n",
+                "  %.3f: %zu of 8, gamma %.5g, x %.5g, %.5g, dy %.5g, %.5g %.5g %.5g %.5g; %d, "
+                "%g\n",
                 worst_.eps, d.first, d.gamma, d.x[0][0], d.x[2][0], d.dy[0][0], d.dy[2][0],
                 d.dy[2][1], d.dy[2][2], d.dy[2][3], kind, sign);
         }
@@ -602,10 +607,10 @@ int main(int argc, char** argv) {
   good &= holds<false, call::forward, double>("double", d::rms_norm.proved, 0.75, seconds);
   good &= holds<true, call::forward, float>("float", f::layer_norm.proved, 0.5, seconds);
   good &= holds<true, call::forward, double>("double", d::layer_norm.proved, 0.38, seconds);
-  good &= holds<false, call::backward, float>("float", f::rms_norm_backward.proved, 0.6, seconds);
+  good &= holds<false, call::backward, float>("float", f::rms_norm_backward.proved, 0.75, seconds);
   good &= holds<false, call::backward, double>("double", d::rms_norm_backward.proved, 0.6, seconds);
-  good &= holds<true, call::backward, float>("float", f::layer_norm_backward.proved, 0.3, seconds);
+  good &= holds<true, call::backward, float>("float", f::layer_norm_backward.proved, 0.33, seconds);
   good &=
-      holds<true, call::backward, double>("double", d::layer_norm_backward.proved, 0.2, seconds);
+      holds<true, call::backward, double>("double", d::layer_norm_backward.proved, 0.19, seconds);
   return good ? 0 : 1;
 }
