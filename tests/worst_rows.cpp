@@ -502,7 +502,8 @@ class search {
     }
     if (Which == call::forward) {
       for (const double sign : {1.0, -1.0}) {
-        offer_against(two_sizes(2, 1.69, 1.0124, -2.1391), 0, sign);
+        for (int again = 0; again < 4; ++again)
+          offer_against(two_sizes(2, 1.69, 1.0124, -2.1391), 0, sign, 1500, 40);
         offer_against(two_sizes(6, 1.12, 1.0571, -0.50032), 2, sign);
         offer_against(two_sizes(4, 1.37, 1.7473, -9.9741), 0, sign);
         offer_against(two_sizes(4, 1.2, 1.0033, -0.17576), 2, sign);
@@ -570,7 +571,7 @@ class search {
     }
   }
 
-  random_bits bits_{7};
+  random_bits bits_{2};
   worst worst_;
   row<T> row_{1, Which};
   bool long_ = false;
@@ -606,7 +607,7 @@ int main(int argc, char** argv) {
   bool good = holds<false, call::forward, float>("float", f::rms_norm.proved, 0.75, seconds);
   good &= holds<false, call::forward, double>("double", d::rms_norm.proved, 0.75, seconds);
   good &= holds<true, call::forward, float>("float", f::layer_norm.proved, 0.5, seconds);
-  good &= holds<true, call::forward, double>("double", d::layer_norm.proved, 0.38, seconds);
+  good &= holds<true, call::forward, double>("double", d::layer_norm.proved, 0.35, seconds);
   good &= holds<false, call::backward, float>("float", f::rms_norm_backward.proved, 0.75, seconds);
   good &= holds<false, call::backward, double>("double", d::rms_norm_backward.proved, 0.6, seconds);
   good &= holds<true, call::backward, float>("float", f::layer_norm_backward.proved, 0.33, seconds);
