@@ -45,9 +45,9 @@
 
 #if defined(__clang__)
 // Before a loop over rows: clang would make four rows of it (twice the code, and no faster).
-#define ROWNORM_ONCE _Pragma("clang loop unroll(disable)")
+#define ROWNORM_NO_UNROLL _Pragma("clang loop unroll(disable)")
 #else
-#define ROWNORM_ONCE
+#define ROWNORM_NO_UNROLL
 #endif
 
 #if defined(__GNUC__) || defined(__clang__)
@@ -55,7 +55,7 @@
 #define ROWNORM_INLINE __attribute__((always_inline)) inline
 #define ROWNORM_LAMBDA __attribute__((always_inline))
 #define ROWNORM_FLAT
-#define ROWNORM_TWICE  // clang unrolls by itself
+#define ROWNORM_UNROLL_2  // clang unrolls by itself
 #else
 // g++ optimizes what is inlined always anew in each function that it goes into, a dozen deep here.
 // A flat function takes in all that it calls at once.
@@ -64,17 +64,17 @@
 #define ROWNORM_FLAT __attribute__((flatten))
 // Before a loop: two steps at a time. A step that lies badly in lines of 64 bytes costs less so (a
 // row of 1024 floats: 0.87 to 1.0 of the time, as the linker places it).
-#define ROWNORM_TWICE _Pragma("GCC unroll 2")
+#define ROWNORM_UNROLL_2 _Pragma("GCC unroll 2")
 #endif
-#define ROWNORM_APART __attribute__((noinline))
+#define ROWNORM_NOINLINE __attribute__((noinline))
 #define ROWNORM_COLD __attribute__((noinline, cold))
 #define ROWNORM_LIKELY(condition) __builtin_expect((condition) ? 1 : 0, 1)
 #else
 #define ROWNORM_INLINE inline
 #define ROWNORM_LAMBDA
 #define ROWNORM_FLAT
-#define ROWNORM_TWICE
-#define ROWNORM_APART
+#define ROWNORM_UNROLL_2
+#define ROWNORM_NOINLINE
 #define ROWNORM_COLD
 #define ROWNORM_LIKELY(condition) (condition)
 #endif

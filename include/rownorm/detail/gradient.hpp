@@ -48,7 +48,7 @@ struct rms_gradient {
   double squares, gx, scale;
 };
 template <class T, class DY, class Source, class Gamma>
-ROWNORM_FLAT ROWNORM_APART totals<2> gradient_sums(std::size_t n, DY dy, Source x, Gamma gamma) {
+ROWNORM_FLAT ROWNORM_NOINLINE totals<2> gradient_sums(std::size_t n, DY dy, Source x, Gamma gamma) {
   using order = order_for<T, typename DY::stored, typename Source::stored, typename Gamma::stored>;
   return sum<T, order, 2>(n, [&](auto at, pack<T>& s, pack<T>& c) ROWNORM_LAMBDA {
     const pack<T> v = x(at);
@@ -114,8 +114,8 @@ struct layer_gradient {
 
 /// The sums of d = x - shift, d^2, g and g * d.
 template <class T, class DY, class Source, class Gamma>
-ROWNORM_FLAT ROWNORM_APART totals<4> gradient_sums_around(T shift, std::size_t n, DY dy, Source x,
-                                                          Gamma gamma) {
+ROWNORM_FLAT ROWNORM_NOINLINE totals<4> gradient_sums_around(T shift, std::size_t n, DY dy,
+                                                             Source x, Gamma gamma) {
   using order = order_for<T, typename DY::stored, typename Source::stored, typename Gamma::stored>;
   const pack<T> less = splat(-shift);
   return sum<T, order, 4>(

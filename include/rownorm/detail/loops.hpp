@@ -37,7 +37,7 @@ ROWNORM_INLINE void in_two_halves(std::size_t begin, std::size_t end, const Rows
   for (std::size_t i = begin; i < end; i += block) {
     const std::size_t m = end - i < block ? end - i : block;
     double last = 0;
-    ROWNORM_ONCE
+    ROWNORM_NO_UNROLL
     for (std::size_t j = 0; j < m; ++j) {
       r[j] = last = rows.first(i + j, found[j]);
     }

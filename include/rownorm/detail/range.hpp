@@ -103,9 +103,9 @@ ROWNORM_INLINE epsilon made_epsilon(double value, bool outside) {
 /// the first. Of one row alone r is not written. Out of line, here and below: with an eps known at
 /// run time alone its numbers took registers from the sum, which g++ 12 then kept in memory (one
 /// row of 1024 floats: 1.25 of the time).
-ROWNORM_FLAT ROWNORM_APART inline double reciprocals_of_rms(double* r, std::size_t m, double last,
-                                                            double length, double value,
-                                                            bool outside) {
+ROWNORM_FLAT ROWNORM_NOINLINE inline double reciprocals_of_rms(double* r, std::size_t m,
+                                                               double last, double length,
+                                                               double value, bool outside) {
   const epsilon eps = made_epsilon(value, outside);
   if (m == 1) return reciprocal_rms(last, length, eps);
   if (eps.outside || eps.value > 0x1p900)
@@ -118,9 +118,9 @@ ROWNORM_FLAT ROWNORM_APART inline double reciprocals_of_rms(double* r, std::size
   return r[0];
 }
 /// 1 / sqrt(variance + eps) of m rows, in the same way.
-ROWNORM_FLAT ROWNORM_APART inline double reciprocals_of_deviation(double* r, std::size_t m,
-                                                                  double last, double value,
-                                                                  bool outside) {
+ROWNORM_FLAT ROWNORM_NOINLINE inline double reciprocals_of_deviation(double* r, std::size_t m,
+                                                                     double last, double value,
+                                                                     bool outside) {
   const epsilon eps = made_epsilon(value, outside);
   if (m == 1) return reciprocal_root(last, eps);
   if (eps.outside)

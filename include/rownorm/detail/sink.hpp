@@ -186,7 +186,7 @@ ROWNORM_INLINE void write_row(std::size_t n, const written_row<S>& y, Value valu
   }
   const std::size_t rest = (n - head) % width;
   if (!ROWNORM_LIKELY(rest == 0) && overlaps) last = value(at(n - width));
-  ROWNORM_TWICE
+  ROWNORM_UNROLL_2
   for (std::size_t i = head; i + width <= n; i += width) {
     const pack<T> v = value(at(i));
     if (ROWNORM_LIKELY(!streaming)) {

@@ -84,7 +84,7 @@ ROWNORM_INLINE double find_squares(std::size_t n, std::size_t k, const First& fi
 
 /// The same, and the largest of |affine(x)|, affine being without a shift.
 template <class T, class First, class Affine>
-ROWNORM_FLAT ROWNORM_APART totals<2> squares_and_peak(std::size_t n, First x, Affine affine) {
+ROWNORM_FLAT ROWNORM_NOINLINE totals<2> squares_and_peak(std::size_t n, First x, Affine affine) {
   using order = typename Affine::template order<T, typename First::stored>;
   return sum<T, order, 2, 1>(n, [&](auto at, pack<T>& s, pack<T>& m) ROWNORM_LAMBDA {
     const pack<T> v = x(at);
@@ -214,7 +214,7 @@ ROWNORM_INLINE totals<2> sums_around(T shift, std::size_t n, const Source& x) {
   });
 }
 template <class T, class Source>
-ROWNORM_FLAT ROWNORM_APART totals<2> sums_around_apart(T shift, std::size_t n, Source x) {
+ROWNORM_FLAT ROWNORM_NOINLINE totals<2> sums_around_apart(T shift, std::size_t n, Source x) {
   return sums_around(shift, n, x);
 }
 

@@ -148,7 +148,7 @@ ROWNORM_INLINE bool starts_register(const void* p) {
 template <class T, class Order, class Step>
 ROWNORM_INLINE void each(std::size_t n, Step step) {
   std::size_t i = 0;
-  ROWNORM_TWICE
+  ROWNORM_UNROLL_2
   for (; i + pack_width<T> <= n; i += pack_width<T>) step(place<T, Order, full>{i, {}});
   if (i < n) step(place<T, Order, std::size_t>{i, n - i});
 }
@@ -159,7 +159,7 @@ ROWNORM_INLINE void in_registers(double* numbers, std::size_t m, F f) {
   std::size_t i = 0;
   for (; i + width<double> <= m; i += width<double>)
     store_batch(numbers + i, f(load_batch(numbers + i)));
-  ROWNORM_ONCE
+  ROWNORM_NO_UNROLL
   for (; i < m; ++i) numbers[i] = f(numbers[i]);
 }
 
