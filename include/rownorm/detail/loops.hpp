@@ -90,7 +90,7 @@ ROWNORM_FLAT inline void for_rows(std::size_t begin, std::size_t end, const Rows
       }
       i += across ? tokens * of_token : rest_of_token;
     }
-  } else if constexpr (decltype(rows.statistic)::known) {
+  } else if constexpr (!decltype(rows.statistic)::reads_x) {
     second_halves(begin, end, rows);
   } else {
     if constexpr (has_constant_lengths<Rows>) {

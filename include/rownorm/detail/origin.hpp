@@ -30,7 +30,7 @@ ROWNORM_INLINE double scale_of(const saved_row& s) {
 }
 template <class M, class R>
 struct saved_columns {
-  static constexpr bool known = true;
+  static constexpr bool reads_x = false;
   column<const M> mean;
   column<const R> rstd;
 
@@ -66,7 +66,7 @@ ROWNORM_INLINE std::size_t partial_length(std::size_t k) {
 
 /// Squares of a row's first k numbers.
 struct found_squares {
-  static constexpr bool known = false;  ///< before the row is read
+  static constexpr bool reads_x = true;  ///< before the factor is known
   epsilon eps;
   std::size_t k = whole_row;
 
@@ -126,7 +126,7 @@ template <class R>
 saved_squares(saved_columns<none_t, R>) -> saved_squares<R>;
 
 struct found_moments {
-  static constexpr bool known = false;
+  static constexpr bool reads_x = true;
   epsilon eps;
 
   template <class T, class Length, class First, class Again>
@@ -154,8 +154,8 @@ struct saved_moments : saved_columns<M, R> {
                              moments& found) const {
     const saved_row s = this->at_row(i);
     const double scale = scale_of<T>(s);
-    const double mean = scale == held ? static_cast<double>(static_cast<T>(s.mean)) : s.mean;
-    if (ROWNORM_LIKELY(s.known)) found = {mean, s.mean - mean, s.r, scale};
+    const double nearest = scale == held ? static_cast<double>(static_cast<T>(s.mean)) : s.mean;
+    if (ROWNORM_LIKELY(s.known)) found = {nearest, s.mean - nearest, s.r, scale};
     else found = find_again<T>(n, x);
     return found.variance;
   }
