@@ -205,18 +205,19 @@ struct glance {
 
 /// The arguments of a forward call; what a call does not have is left out.
 struct forward_arguments {
-  argument x, residual, gamma, beta, y, scales, mean, rstd;
+  argument x, residual, z, gamma, beta, y, scales, mean, rstd;
 };
 
 /// What a forward call asks, in the order in which a miss is told. Rules is checks or glance.
 template <class Rules>
 ROWNORM_INLINE bool obeys(const Rules& rule, const forward_arguments& a, epsilon eps,
                           double scale) {
-  return rule.memory(a.x) && rule.matrix(a.residual, a.x) && rule.parameter(a.gamma, a.x) &&
-         rule.parameter(a.beta, a.x) && rule.matrix(a.y, a.x) && rule.column(a.scales, a.x) &&
-         rule.scale(scale) && rule.eps(eps) && rule.column(a.mean, a.x) &&
-         rule.column(a.rstd, a.x) && rule.apart(a.residual, a.x, a.gamma, a.beta) &&
-         rule.same_or_apart(a.y, a.x) && rule.apart(a.y, a.residual, a.gamma, a.beta) &&
+  return rule.memory(a.x) && rule.matrix(a.residual, a.x) && rule.matrix(a.z, a.x) &&
+         rule.parameter(a.gamma, a.x) && rule.parameter(a.beta, a.x) && rule.matrix(a.y, a.x) &&
+         rule.column(a.scales, a.x) && rule.scale(scale) && rule.eps(eps) &&
+         rule.column(a.mean, a.x) && rule.column(a.rstd, a.x) &&
+         rule.apart(a.residual, a.x, a.gamma, a.beta) && rule.same_or_apart(a.y, a.x) &&
+         rule.same_or_apart(a.y, a.z) && rule.apart(a.y, a.residual, a.gamma, a.beta) &&
          rule.apart(a.scales, a.x, a.residual, a.gamma, a.beta, a.y) &&
          rule.apart(a.mean, a.x, a.residual, a.gamma, a.beta, a.y, a.scales) &&
          rule.apart(a.rstd, a.x, a.residual, a.gamma, a.beta, a.y, a.scales, a.mean);
@@ -225,11 +226,12 @@ ROWNORM_INLINE bool obeys(const Rules& rule, const forward_arguments& a, epsilon
 /// Every argument of a forward call as rows, or none where a call has no such argument. Values,
 /// here and below: what a cold function has a reference to, the compiler keeps in memory for the
 /// rows that follow too.
-template <class X, class Residual, class Gamma, class Beta, class Y, class Scales, class Mean,
-          class Rstd>
+template <class X, class Residual, class Z, class Gamma, class Beta, class Y, class Scales,
+          class Mean, class Rstd>
 struct forward_rows {
   X x;
   Residual residual;
+  Z z;
   Gamma gamma;
   Beta beta;
   Y y;
@@ -238,8 +240,9 @@ struct forward_rows {
   Rstd rstd;
 
   ROWNORM_INLINE forward_arguments arguments() const {
-    return {seen("x", x), seen("residual", residual), seen("gamma", gamma), seen("beta", beta),
-            seen("y", y), seen("scales", scales),     seen("mean", mean),   seen("rstd", rstd)};
+    return {seen("x", x),           seen("residual", residual), seen("z", z),
+            seen("gamma", gamma),   seen("beta", beta),         seen("y", y),
+            seen("scales", scales), seen("mean", mean),         seen("rstd", rstd)};
   }
 };
 template <class... A>

@@ -32,12 +32,14 @@ constexpr double inverse_factorial(std::size_t n) {
 
 /// e^x for x in [-87, 88] (double: [-700, 709]), infinity for 89 (710): x = k * ln 2 + r, and the
 /// Taylor polynomial of r, of so high a degree that what it leaves is less than a tenth of the step
-/// of T at 1.
+/// of T at 1. k is 128 (1024) at most, as it is for 89 unless it is rounded upwards.
 template <class T>
 ROWNORM_INLINE batch<T> exp(batch<T> x) {
   constexpr bool single = std::is_same_v<T, float>;
   constexpr std::size_t degree = single ? 7 : 13;
-  const batch<T> shifted = fma(x, batch<T>(T(1.4426950408889634)), batch<T>(to_integer<T>));
+  const batch<T> most(to_integer<T> + (single ? 128 : 1024));
+  const batch<T> shifted =
+      minimum(fma(x, batch<T>(T(1.4426950408889634)), batch<T>(to_integer<T>)), most);
   const batch<T> k = batch<T>(to_integer<T>) - shifted;
   // -ln 2 comes in two parts, the first with zeros at its end so that k times it is exact.
   batch<T> r = fma(k, batch<T>(single ? T(0x1.62e4p-1) : T(0x1.62e42fefa38p-1)), x);

@@ -89,7 +89,9 @@ struct int8_by_peak_row {
     using S = std::remove_pointer_t<Scale>;
     finite = in_range(peak, 0.0, std::numeric_limits<double>::infinity());
     *scale = finite ? static_cast<S>(peak / 127) : std::numeric_limits<S>::quiet_NaN();
-    of_peak = inverse_of(finite && peak > 0 ? peak : 1, 127);
+    // Rounded upwards, 127 may become 128, which int8 would take for -128.
+    const bool upwards = peak + peak * 0x1p-60 > peak;
+    of_peak = inverse_of(finite && peak > 0 ? peak : 1, upwards ? 126.999 : 127);
   }
   template <class T, class Order, class Count>
   ROWNORM_INLINE void put(place<T, Order, Count> at, pack<T> v) const {
