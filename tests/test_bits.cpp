@@ -115,7 +115,7 @@ TYPED_TEST(SameBits, PastTheCacheOrThroughIt) {
 }
 
 TEST(SameBits, OfAMatrixThatIsStreamedForItsSize) {
-  const std::size_t n = 1000, count = rn::detail::streaming_bytes / (n * sizeof(float)) + 1;
+  const std::size_t n = 1000, count = rn::detail::streaming_bytes() / (n * sizeof(float)) + 1;
   const matrix<float> x = normals<float>(count, n, 4), gamma = normals<float>(1, n, 5);
   matrix<float> y(x.rows(), x.cols()), expected(x.rows(), x.cols()), in_place = x;
   rn::rms_norm(x, rows_of(gamma), y);

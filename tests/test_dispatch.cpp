@@ -264,7 +264,7 @@ TEST(Dispatch, GradientsOfFewRows) {
 
 TEST(Dispatch, LargeMatricesAreStreamed) {
   SKIP_BETWEEN_PROMISES();
-  const std::size_t n = 1000, count = rn::detail::streaming_bytes / (n * sizeof(float)) + 1;
+  const std::size_t n = 1000, count = rn::detail::streaming_bytes() / (n * sizeof(float)) + 1;
   const matrix<float> x = normals<float>(count, n, 7);
   matrix<float> y(x.rows(), x.cols()), expected(x.rows(), x.cols());
   rn::dispatch::rms_norm(x, x.row(0), y);

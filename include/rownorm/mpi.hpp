@@ -151,7 +151,7 @@ struct runner<columns> {
     for (std::size_t i = 0; i < count; ++i) {
       squares s;
       find_squares<T>(rows.n, rows.n, rows.x.first.at_row(i), rows.x.again.at_row(i), eps, s);
-      shards[i] = shard_of<T>(s);
+      shards[i] = shard_of<T>(s, eps);
     }
     shards[count] = squares_shard<T>(static_cast<double>(rows.n));  // to add the lengths
     all_reduce(where.comm, shards);
@@ -206,7 +206,7 @@ struct runner<columns> {
       const rms_gradient s =
           find_rms_gradient<T>(rows.n, rows.dy.at_row(i), rows.x.at_row(i), rows.gamma.at_row(i),
                                eps, rows.statistic.at_row(i));
-      shards[i] = shard_of<T>(s);
+      shards[i] = shard_of<T>(s, eps);
       wide[i] = s.scale != held;
     }
     shards[count].x = squares_shard<T>(static_cast<double>(rows.n));

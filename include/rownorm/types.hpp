@@ -184,8 +184,9 @@ template <class Q, class Scale>
 quantized(Q&&, Scale&&) -> quantized<Q, Scale>;
 
 /// y written by stores that pass by the cache: for what is not read again soon. Without a word that
-/// is done for a y of detail::streaming_bytes or more that is not x. Rows that do not begin at a
-/// multiple of a register's bytes, and ISAs without such stores, are written as ever.
+/// is done for a y that is not x from the size on that detail/streaming.hpp tells. Rows of up to
+/// 1024 bytes that begin within a register's bytes, and ISAs without such stores, are written as
+/// ever.
 template <class Y>
 struct streaming {
   Y&& y;  ///< the output

@@ -11,6 +11,7 @@
 #include "backward.hpp"
 #include "config.hpp"
 #include "eigen.hpp"
+#include "streaming.hpp"
 
 namespace rownorm {
 inline namespace ROWNORM_ISA {
@@ -157,16 +158,13 @@ ROWNORM_INLINE auto to_parameter(const after_rounding<G>& a) {
   return with_word<after_rounding_row>(to_parameter(a.gamma));
 }
 
-/// A y of so many bytes is stored past the cache where no word says otherwise: with as much of x it
-/// leaves no room for itself in the caches that a core has to itself or shares with a few others.
-/// (Zen 3 with 32 MiB of L3, float: 512x4096 takes 0.59 of the time of ordinary stores, 512x3584
-/// 0.64, 512x3072 0.76; below, where y may be read again from L3, 512x2560 0.84, 512x2048 0.94.)
-inline constexpr std::size_t streaming_bytes = std::size_t{6} << 20;
-/// Whether y is that large, and none of the inputs.
+/// Whether y is stored past the cache where no word says so: it is that large, and none of the
+/// inputs.
 template <class Y, class... Inputs>
 ROWNORM_INLINE bool streams_by_size(const Y& y, const Inputs*... inputs) {
   const void* const data = y.data;
-  return ((data != inputs) && ...) && y.count * y.length * sizeof(*y.data) >= streaming_bytes;
+  const std::size_t bytes = y.count * y.length * sizeof(*y.data);
+  return ((data != inputs) && ...) && bytes >= least_streaming_bytes && bytes >= streaming_bytes();
 }
 
 // Where the result of a forward call goes. Each gives the view y, the scales of its rows or the one

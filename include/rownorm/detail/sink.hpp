@@ -157,10 +157,13 @@ ROWNORM_INLINE void write_row(std::size_t n, const Y& y, Value value, const Sour
 /// Stores that cross lines of 64 bytes take twice the time, so a row that begins between two
 /// registers is written up to the next multiple of one first; shorter rows than this gain nothing.
 inline constexpr std::size_t most_bytes_unaligned = 1024;
-/// How many numbers lie before that multiple; 0: the row is written from its beginning.
-template <class S>
+/// How many numbers lie before that multiple, or before one of a pack's bytes where they are fewer;
+/// 0: the row is written from its beginning.
+template <class T, class S>
 ROWNORM_INLINE std::size_t numbers_to_align(const S* row, std::size_t n) {
-  const std::size_t bytes = (0 - reinterpret_cast<std::uintptr_t>(row)) % register_bytes;
+  constexpr std::size_t of_pack = pack_width<T> * sizeof(S);
+  constexpr std::size_t unit = of_pack < register_bytes ? of_pack : register_bytes;
+  const std::size_t bytes = (0 - reinterpret_cast<std::uintptr_t>(row)) % unit;
   return n * sizeof(S) <= most_bytes_unaligned || bytes % sizeof(S) != 0 ? 0 : bytes / sizeof(S);
 }
 
@@ -178,7 +181,7 @@ ROWNORM_INLINE void write_row(std::size_t n, const written_row<S>& y, Value valu
     const place<T, Order, std::size_t> some{i, count};
     y.put(some, value(some));
   };
-  const std::size_t head = numbers_to_align(y.data, n);
+  const std::size_t head = numbers_to_align<T>(y.data, n);
   const bool streaming = y.streaming && starts_register(y.data + head);
   pack<T> first, last;
   const bool overlaps = Pure && n > width;

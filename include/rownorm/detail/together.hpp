@@ -132,13 +132,13 @@ layer_gradient_shard<T> together(const layer_gradient_shard<T>& a,
 // From a statistic to a shard, and back from that of all processes.
 // ---------------------------------------------------------------------------------------------
 
-/// That of zeros is the largest there is: tiny numbers of another shard keep theirs.
-ROWNORM_INLINE double scale_of_shard(double squares, double scale) {
-  return squares == 0 ? 0x1p600 : scale > 0 ? scale : 1;
+/// That of zeros is the one that tiny numbers have, which another shard may hold.
+ROWNORM_INLINE double scale_of_shard(double squares, double scale, epsilon eps) {
+  return squares == 0 ? scale_for(0, 0, eps) : scale > 0 ? scale : 1;
 }
 template <class T>
-squares_shard<T> shard_of(const squares& s) {
-  return squares_shard<T>(s.sum, scale_of_shard(s.sum, s.scale));
+squares_shard<T> shard_of(const squares& s, epsilon eps) {
+  return squares_shard<T>(s.sum, scale_of_shard(s.sum, s.scale, eps));
 }
 template <class T>
 moments_shard<T> shard_of(std::size_t n, const moments& m) {
@@ -146,8 +146,8 @@ moments_shard<T> shard_of(std::size_t n, const moments& m) {
   return moments_shard<T>(count, m.mean, m.rest, m.variance * count, m.scale > 0 ? m.scale : 1);
 }
 template <class T>
-rms_gradient_shard<T> shard_of(const rms_gradient& s) {
-  return {squares_shard<T>(s.squares, scale_of_shard(s.squares, s.scale)), s.gx};
+rms_gradient_shard<T> shard_of(const rms_gradient& s, epsilon eps) {
+  return {squares_shard<T>(s.squares, scale_of_shard(s.squares, s.scale, eps)), s.gx};
 }
 template <class T>
 layer_gradient_shard<T> shard_of(std::size_t n, const layer_gradient& s) {
