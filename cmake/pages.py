@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """What Doxygen and its site need: pages.py <repository> <docs folder> <MathJax's folder>
 
-The README and the page of each folder are written for a repository's browser, whose markdown has
+The README, CONTRIBUTING.md and the page of each folder are written for a repository's browser, whose markdown has
 more than Doxygen's: links between pages and to headings, links to files, pictures, footnotes, formulas.
 They are put into words that Doxygen knows; the files that they name, and of MathJax the small part
 that draws formulas, are copied to where the site will be."""
@@ -12,6 +12,7 @@ import shutil
 import sys
 
 ROOT, DOCS, MATHJAX = map(pathlib.Path, sys.argv[1:])
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("*/README.md"))]
 MATHJAX_PARTS = ("MathJax.js", "extensions", "jax/element", "jax/input/TeX", "jax/output/SVG/jax.js",
                  "jax/output/SVG/config.js", "jax/output/SVG/autoload", "jax/output/SVG/fonts/TeX")
 FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
@@ -28,6 +29,8 @@ def copy(file, to):
 
 
 def page_name(path):
+    if path.stem != "README":
+        return path.stem.lower()
     return "index" if path.parent == ROOT else path.parent.name
 
 
@@ -55,7 +58,7 @@ def prose(path, text, notes):
             return match[0]
         file, _, anchor = match["to"].partition("#")
         target = (path.parent / file).resolve() if file else path
-        if target.name == "README.md":
+        if target in PAGES:
             name = label(target, anchor.replace("-", " ")) if anchor else page_name(target)
             return f'[{match["text"]}](@ref {name})' if name != "index" else \
                 f'[{match["text"]}](index.html)'
@@ -82,7 +85,7 @@ def page(path):
 
 
 (DOCS / "pages").mkdir(parents=True, exist_ok=True)
-for path in [ROOT / "README.md", *sorted(ROOT.glob("*/README.md"))]:
+for path in PAGES:
     (DOCS / "pages" / f"{page_name(path)}.md").write_text(page(path))
 for part in MATHJAX_PARTS:
     copy(MATHJAX / part, DOCS / "html/mathjax" / part)

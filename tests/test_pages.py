@@ -8,11 +8,13 @@ test_pages.py --compiler c++ --cmake cmake --build <build folder> [--include fol
 C++ is compiled and run (fragments with the names of PREAMBLE around them), what it prints compared
 with the block after it; CMake is configured; of commands the presets, targets, packages, options and
 files must be there, and the examples print what stands below them, but for figures that are measured.
-The figures of the README and of the examples' page are those of bench/results.
+The figures of the README and of the examples' page are those of bench/results. The README's house is
+that of the headers, and links from page to page lead somewhere.
 """
 import argparse
 import collections
 import csv
+import fnmatch
 import json
 import os
 import pathlib
@@ -26,7 +28,7 @@ import tempfile
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("*/README.md"))]
 HEADERS = sorted((ROOT / "include/rownorm").glob("*.hpp"))
 
 # What the fragments speak of.
@@ -397,7 +399,7 @@ class Examples(Case):
 
 
 class Figures(Case):
-    """The README's table and what it says of it, and the examples' losses, against the CSV files."""
+    """The README's table and what is said of it, and the examples' losses, against the CSV files."""
 
     def setUp(self):
         super().setUp()
@@ -405,7 +407,8 @@ class Figures(Case):
         for row in self.read("table.csv"):
             key = row["norm"], row["type"], row["rows"] + "x" + row["length"]
             self.lines[key][row["role"]].append((float(row["ns_per_row"]), row["implementation"]))
-        self.readme = " ".join((ROOT / "README.md").read_text().split())
+        self.readme, self.bench = (" ".join((ROOT / name).read_text().split())
+                                   for name in ("README.md", "bench/README.md"))
 
     def read(self, name):
         with open(ROOT / "bench/results" / name) as file:
@@ -434,8 +437,8 @@ class Figures(Case):
 
     def test_what_is_said_of_it(self):
         ahead = sum(min(line["rownorm"])[0] < min(line["peer"])[0] for line in self.lines.values())
-        self.assertIn(f"Of the {len(self.lines)} lines of the [CSV](bench/results/table.csv) rownorm is ahead of all "
-                      f"others in {ahead}.", self.readme)
+        self.assertIn(f"Of the {len(self.lines)} lines of the [CSV](results/table.csv) rownorm is ahead of all "
+                      f"others in {ahead}.", self.bench)
 
         def medians(role):
             ratios = {kind: [self.ns("layer_norm", kind, shape, role) / self.ns("rms_norm", kind, shape, role)
@@ -466,6 +469,51 @@ class Figures(Case):
         best = [min(statistics.mean(losses[norm, "pre", rate]) for rate in ("3e-4", "1e-3", "3e-3"))
                 for norm in ("rms", "layer")]
         self.assertIn("{:.3f} nats per character with RMSNorm and {:.3f} with LayerNorm".format(*best), self.readme)
+
+
+class House(Case):
+    """The README's rooms: every header, its lines to a fifth, and of whom it may know."""
+
+    def setUp(self):
+        self.readme = (ROOT / "README.md").read_text()
+        self.headers = {path.stem: path.read_text() for path in (ROOT / "include/rownorm").rglob("*.hpp")}
+
+    def test_rooms(self):
+        said = {}
+        for names, lines in re.findall(r"^\| (?:\*\*`detail/`\*\* )?((?:`\w+`(?:, )?)+) \| .* \| ([\d, ]+) \|$", self.readme,
+                                       re.MULTILINE):
+            said.update(zip(re.findall(r"\w+", names), map(int, lines.split(", "))))
+        self.assertEqual(said.keys(), self.headers.keys())
+        for name, text in self.headers.items():
+            self.assertAlmostEqual(said[name], text.count("\n"), delta=max(10, said[name] / 5), msg=name)
+
+    def test_who_knows_whom(self):
+        chain = re.search(r"further left: (.*?)\.\n", self.readme, re.DOTALL)[1].split("←")
+        step = {name: i for i, names in enumerate(chain) for pattern in names.split(",")
+                for name in fnmatch.filter(self.headers, pattern.strip())}
+        self.assertEqual(step.keys(), self.headers.keys())
+        for name, text in self.headers.items():
+            for other in re.findall(r'^#include "(?:\w+/|\.\./)?(\w+)\.hpp"', text, re.MULTILINE):
+                self.assertLess(step[other], step[name], f"{name}.hpp includes {other}.hpp")
+
+
+class Links(Case):
+    """A file or heading of this repository that a page names is there."""
+
+    def test_links(self):
+        def anchors(path):
+            return {re.sub(r"[^\w\- ]", "", words.lower()).strip().replace(" ", "-")
+                    for words in re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)}
+
+        for page in PAGES:
+            text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+            for link in re.findall(r"\]\((?!\w+:)([^)\s]+)\)", text):
+                file, _, anchor = link.partition("#")
+                target = (page.parent / file).resolve() if file else page
+                with self.subTest(page.relative_to(ROOT), link=link):
+                    self.assertTrue(target.exists())
+                    if anchor:
+                        self.assertIn(anchor, anchors(target))
 
 
 if __name__ == "__main__":
