@@ -11,10 +11,10 @@ namespace rownorm {
 inline namespace ROWNORM_ISA {
 namespace detail {
 
-// A row is told apart by a pointer to it and a function that calls its own operator in double. Rows
-// of a call go to a fallback by value: those that a cold function has a reference to, the compiler
-// keeps in memory for the hot path too. (Packs go by reference: g++ 12 does not align those that it
-// passes on the stack of a tail call.)
+// A type-erased row is a pointer to a row and a function that calls that row's own operator in
+// double. Rows go to a fallback by value: one that a cold function has a reference to, the compiler
+// keeps in memory for the hot path too. Packs go by reference: g++ 12 does not align those that it
+// passes on the stack of a tail call.
 
 using erased_place = place<double, in_order, std::size_t>;
 ROWNORM_INLINE erased_place erased(place<double, in_order, full> at) {

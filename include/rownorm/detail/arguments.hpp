@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // From a call's arguments and the words around them to what the checks look at (views) and what the
-// kernels read and write (sources, sinks, gains); never Eigen by name, never a number.
+// halves read and write (sources, sinks, gains); never Eigen by name, never a number of a matrix.
 #pragma once
 
 #include <cstddef>
@@ -89,7 +89,7 @@ ROWNORM_INLINE std::size_t row_length(const heads<S>& m) {
 }
 
 // ---------------------------------------------------------------------------------------------
-// From views to what the kernels take.
+// From views to what the halves take.
 // ---------------------------------------------------------------------------------------------
 
 template <class S, std::size_t Length>
@@ -116,7 +116,7 @@ ROWNORM_INLINE auto input_of(const X& x, const Residual& residual) {
   }
 }
 
-/// A gain or a shift: its numbers as a view, and what the kernel makes of them.
+/// A gain or a shift: its numbers as a view, and its rows for the halves.
 template <class View, class Matrix, bool HasWords>
 struct parameter_argument {
   static constexpr bool has_words = HasWords;
@@ -241,7 +241,7 @@ ROWNORM_INLINE auto to_result(A&& y) {
   }
 }
 
-/// Where dx goes; Adds: it is added to, and what is read stays in the cache.
+/// Where dx goes. Adds: it is added to, by ordinary stores.
 template <bool Adds, class DX>
 ROWNORM_INLINE auto gradient_sink(const DX& dx, const void* dy, const void* x) {
   if constexpr (Adds) return over<sum_row>(matrix_of(dx));

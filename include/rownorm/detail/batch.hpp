@@ -23,25 +23,25 @@
 #endif
 
 // Each of these gives:
-//   batch<T>, words, half_words     registers of T, of 32 and of 16 bits, with + - * / & | ~ << >>
-//   halves                          as many 16-bit numbers as a batch has floats
-//   registers_for_sums              how many batches of sums are in registers at once
-//   deals_pairs                     a word's lower half is the first of the two 16-bit numbers in
-//   it fma, divide, if_greater         a * b + c and x / y in one rounding; a > b ? x : y, as
-//   integers square_root, fma (of doubles)   as the batches have them lanes_from<Half>, first_lane
-//   lane l takes lane l + Half (others: anything); lane 0 interleave_lower, _upper        a0 b0 a1
+//   batch<T>, words, half_words      registers of T, of 32 and of 16 bits, with + - * / & | ~ << >>
+//   halves                           as many 16-bit numbers as a batch has floats
+//   registers_for_sums               how many batches of sums are in registers at once
+//   deals_pairs                      a word's lower half is the first of its two 16-bit numbers
+//   fma, divide, if_greater          a * b + c and x / y in one rounding; a > b ? x : y, as
+//   integers square_root, fma (of doubles)    as the batches have them lanes_from<Half>, first_lane
+//   lane l takes lane l + Half (others: anything); lane 0 interleave_lower, _upper         a0 b0 a1
 //   b1 ... of the lower, the upper halves of two batches lower_doubles, upper_doubles, to_floats
-//   conversions, a batch of floats being two keep                            zeros in place of the
-//   lanes from n on load_halves, store_halves, to_words, to_halves   16-bit numbers; each in the
-//   lower half of a word less_or_zero, join_halves, pack_halves, in_turn  what bfloat16 is rounded
-//   with, below store_bytes                     the lowest byte of each word, of one or two batches
-//   stream_words, stream_halves, end_past_cache      non-temporal stores, and the fence behind them
+//   conversions, a batch of floats being two keep                             zeros in place of the
+//   lanes from n on load_halves, store_halves, to_words, to_halves   16-bit numbers; each in a
+//   word's lower half less_or_zero, join_halves, pack_halves, in_turn  what format.hpp rounds to
+//   bfloat16 with store_bytes                      the lowest byte of each word, of one or two
+//   batches stream_words, stream_halves, end_past_cache      non-temporal stores, and the fence
+//   behind them
 // and, if it says so:
-//   has_float16                     widen, narrow
-//   masked_loads                    load_masked, load_halves_masked, load_pairs_masked: n numbers,
-//   the
-//                                   rest zeros; no byte behind them is read
-//   masked_stores                   store_masked, store_halves_, store_pairs_, store_bytes_masked
+//   has_float16                      widen, narrow
+//   masked_loads                     load_masked, load_halves_masked, load_pairs_masked: n numbers,
+//                                    the rest zeros; no byte behind them is read
+//   masked_stores                    store_masked, store_halves_, store_pairs_, store_bytes_masked
 #if defined(ROWNORM_SCALAR)
 #include "batch_scalar.hpp"
 #else

@@ -56,7 +56,7 @@ struct arithmetic<deduced, V...> {
 
 // ---------------------------------------------------------------------------------------------
 // The calls. `where` runs the rows: `here`, or another of its shape. Inlined: structs of rows that
-// are handed on through memory cost a row of 64 floats a third of its time.
+// are passed through memory cost a row of 64 floats a third of its time.
 // ---------------------------------------------------------------------------------------------
 
 /// The type that after_rounding rounds to is that of the rows which the second half reads.
@@ -65,8 +65,8 @@ ROWNORM_INLINE auto affine_of(const Input& input, const Gamma& gamma, const Beta
   return affine<typename decltype(input.again.at_row(0u))::stored, Gamma, Beta>{gamma, beta};
 }
 
-/// residual: to be added to, or none. k: of how many numbers the statistic is. statistic: eps, or
-/// saved(rstd).
+/// residual: what x is added to, or none. k: the statistic is of the first k numbers. statistic:
+/// eps, or saved(rstd).
 template <class T, class Where, class X, class Residual, class Gamma, class Y,
           class Statistic = epsilon, class Rstd = const none_t&>
 ROWNORM_INLINE void run_rms_norm(const Where& where, const char* function, const X& x_,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The second halves of the forward calls and the loops over rows: a statistic, then y = gamma * (x
-// - mean) * r + beta. Never a sum of a row, an argument or a check.
+// The second halves of the forward calls, y = gamma * (x - mean) * r + beta, and the rows that
+// for_rows walks over. Never finds a statistic; never a loop over rows, an argument or a check.
 #pragma once
 
 #include <cmath>
@@ -50,7 +50,7 @@ template <class T, class Source>
 struct centred_row {
   using stored = typename Source::stored;
   Source x;
-  // The mean is taken off in two steps, so that the T next to it does no harm: x - mean is exact
+  // The mean is subtracted in two steps, so that its rounding to T does no harm: x - less is exact
   // near the mean, and the rest comes in with the product's rounding.
   pack<T> less, factor, rest;
   ROWNORM_INLINE centred_row(const Source& x_, const moments& m, double r)
@@ -97,8 +97,8 @@ ROWNORM_INLINE void write_again(std::size_t n, const Normalized& normalized, con
 }
 
 /// Half of the scale (its root, a power of two as well) goes to the numbers and half to the factor:
-/// all of it would take a number far below the row's rms to 0, or one far above the first k of a
-/// row, of which its statistic is, to infinity. None where r is 0: infinity times it is no 0.
+/// with all of it a number far below the row's rms would become 0, and one far above the first k of
+/// a row, of which its statistic is, infinity. None where r is 0, since infinity times 0 is NaN.
 template <class Source, class Affine, class Y>
 ROWNORM_COLD void scale_again(std::size_t n, Source x, Affine affine, Y y, double r, double scale) {
   erased_source wide(&x);
@@ -178,7 +178,7 @@ struct rms_norm_rows {
                     peak_of_row(s));
     rstd.set(i, s.scale > 0 ? r * s.scale : r);
   }
-  /// make(n, members...) of the same rows with f of each member.
+  /// The same rows, of `length` numbers and with f of each member.
   template <class L, class F>
   ROWNORM_INLINE auto with(L length, F f) const {
     return make_rms_norm_rows<T>(length, f(x), f(affine), f(y), f(statistic), f(rstd));

@@ -48,7 +48,7 @@ struct one_plus_row {
   }
 };
 
-/// A gain before which the normalized number is rounded to the type of x.
+/// The gain of after_rounding: affine_row first rounds the normalized number to the type of x.
 template <class Gamma>
 struct after_rounding_row : Gamma {
   static constexpr bool after_rounding = true;

@@ -13,7 +13,7 @@ namespace rownorm {
 inline namespace ROWNORM_ISA {
 namespace detail {
 
-/// gamma * dy; what after_rounding rounds, it rounds with a slope of 1.
+/// gamma * dy; the slope of after_rounding's rounding is taken for 1.
 template <class T, class Gamma, class Place>
 ROWNORM_INLINE pack<T> times_gamma(Place at, pack<T> dy, const Gamma& gamma) {
   if constexpr (Gamma::present) return dy * gamma(at);

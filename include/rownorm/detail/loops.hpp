@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The loops over the rows of a call: in two halves, and in spans of heads. Never a number.
+// The loops over the rows of a forward call: in two halves, and in spans of heads. Never a number
+// of a row.
 #pragma once
 
 #include <cstddef>
@@ -20,13 +21,13 @@ ROWNORM_INLINE void second_halves(std::size_t begin, std::size_t end, const Rows
     rows.second(i, known, r, 1);
   }
 }
-/// rows.first(i, found), then rows.second(i, found, r, ahead), row i + ahead being the one to
-/// prefetch (0: none). Between them rows.factors(r, m, last) makes the r of m rows from what
-/// first() gave back, which of the last row is `last`, and gives back that of the first. Short rows
-/// go in blocks: the quotients and the roots of a block are taken side by side in a register, and
-/// while one sum ends the next begins (64x128 floats: 0.68 of the time of a row after the other).
-/// What leads from one row alone to its r is never in memory, where it would wait twice (one row of
-/// 64 to 256 numbers: 0.88 to 0.95 of the time).
+/// rows.first(i, found) of each row of a block, then rows.second(i, found, r, ahead), which
+/// prefetches row i + ahead (0: none). Between them rows.factors(r, m, last) makes the factors of m
+/// rows, in r, of what first() gave back, which for the last row is `last`, and gives back the
+/// first. Short rows go in blocks: the quotients and the roots of a block are taken side by side in
+/// a register, and while one sum ends the next begins (64x128 floats: 0.68 of the time of row after
+/// row). A row alone comes to its factor by registers only, since store forwarding would delay it
+/// twice (one row of 64 to 256 numbers: 0.88 to 0.95 of the time).
 template <class Rows>
 ROWNORM_INLINE void in_two_halves(std::size_t begin, std::size_t end, const Rows& rows) {
   constexpr std::size_t most = 16;
@@ -50,13 +51,15 @@ ROWNORM_INLINE void in_two_halves(std::size_t begin, std::size_t end, const Rows
   }
 }
 
-/// Whether rows have code for the usual lengths of heads: no loop, and no look for an end (8192x64
-/// and 8192x128 floats: 0.8 to 0.9 of the time). Each takes an eighth of a second to compile.
+/// Whether rows have code for the usual lengths of heads, without a loop or a test for the end
+/// (8192x64 and 8192x128 floats: 0.8 to 0.9 of the time). Each length takes an eighth of a second
+/// to compile.
 template <class Rows>
 inline constexpr bool has_constant_lengths = false;
 template <std::size_t N>
 using length_of = std::integral_constant<std::size_t, N>;
-/// A member of rows; y is known not to stream.
+/// Makes of a y that does not stream one that is known not to; any other member of rows stays as it
+/// is.
 struct not_streaming {
   template <class M>
   ROWNORM_INLINE const M& operator()(const M& m) const {

@@ -52,14 +52,14 @@ struct saved_columns {
 };
 
 // ---------------------------------------------------------------------------------------------
-// Each has find(), the statistic of row i, which gives back the number that its factor comes of (or
-// where it is known the factor); factors(), from those of m rows to their factors; again(), the
-// factor of a row that T does not hold.
+// Each has find(), which finds the statistic of row i and gives back the number that its factor is
+// made of (the factor itself where it is `known` before the row is read); factors(), which makes
+// those of m rows where they are not known; and again(), the factor of a row that T does not hold.
 // ---------------------------------------------------------------------------------------------
 
-/// The number of a row's first numbers that its squares are of, where that is all of them.
+/// The k of squares that are of a whole row.
 inline constexpr auto whole_row = static_cast<std::size_t>(PTRDIFF_MIN);
-/// k of partial_rms_norm, which no k makes that: the checks are to see it.
+/// The k of partial_rms_norm, which is never whole_row: the checks are to refuse one that large.
 ROWNORM_INLINE std::size_t partial_length(std::size_t k) {
   return k == whole_row ? k - 1 : k;
 }

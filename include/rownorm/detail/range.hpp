@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Which statistics T holds, the scale of those that it does not, and the factor of a row that comes
-// of one; never a row.
+// of one; never a loop over a row's numbers.
 #pragma once
 
 #include <cmath>
@@ -13,20 +13,22 @@ namespace rownorm {
 inline namespace ROWNORM_ISA {
 namespace detail {
 
-// A statistic that T does not hold is of doubles times a power of two, its `scale`.
+// A statistic that T does not hold is that of the row's numbers as doubles, times a power of two:
+// its `scale`.
 
-/// The scale of a statistic that T holds, and of one of a row of zeros (or of equal numbers at eps
-/// = 0), whose factor is 0.
+/// What stands for a scale where T holds the statistic, and where the factor is 0: of a row of
+/// zeros, and of equal numbers at eps = 0.
 inline constexpr double held = 0, factor_is_0 = -1;
 
-/// Squares below this may have felt the subnormals of T in their sum.
+/// A sum of squares below this may have lost numbers to underflow.
 template <class T>
 inline constexpr double least_squares = std::is_same_v<T, float> ? 0x1p-100 : 0x1p-900;
-/// A sum of squares from here on may hold a lane that overflowed, in a rounding mode where that
-/// stops at the largest number.
+/// A sum of squares from here on may hold a lane that overflowed: in a rounding mode towards zero a
+/// lane stops at the largest number and is no infinity.
 template <class T>
 inline constexpr double overflow_threshold = std::is_same_v<T, float> ? 0x1p127 : 0x1p1023;
-/// The factor of a mean square from here on may be no normal T; of an eps outside the root, too.
+/// The factor of a mean square from here on may be no normal T; _outside: that of an eps outside
+/// the root.
 template <class T>
 inline constexpr double factor_threshold = std::is_same_v<T, float> ? 0x1p200 : 0x1p1000;
 template <class T>
@@ -94,15 +96,15 @@ ROWNORM_INLINE double reciprocal_rms(double squares, double length, epsilon eps)
   return square_root(length / sum);
 }
 
-/// An epsilon as two arguments: in one register its bool, just written, would wait to be read back
-/// as eight bytes.
+/// An epsilon from two arguments: passed in one register, its bool, just written, would be read
+/// back as part of eight bytes, which store forwarding does not give.
 ROWNORM_INLINE epsilon made_epsilon(double value, bool outside) {
   return outside ? epsilon(outside_root(value)) : epsilon(value);
 }
-/// The same of m rows, none of them zeros at eps = 0, in place of their sums; gives back that of
-/// the first. Of one row alone r is not written. Out of line, here and below: with an eps known at
-/// run time alone its numbers took registers from the sum, which g++ 12 then kept in memory (one
-/// row of 1024 floats: 1.25 of the time).
+/// reciprocal_rms of m rows in place of their sums; gives back that of the first, and of one row
+/// alone does not write r. What it makes of a row that T does not hold nobody reads. Out of line,
+/// here and below: an eps known only at run time took registers from the sum, which g++ 12 then
+/// spilled (one row of 1024 floats: 1.25 of the time).
 ROWNORM_FLAT ROWNORM_NOINLINE inline double reciprocals_of_rms(double* r, std::size_t m,
                                                                double last, double length,
                                                                double value, bool outside) {

@@ -52,7 +52,7 @@ struct row_sums<none_t> {
   void end_block() const {}
 };
 
-/// After row i of those before `end`: at the end of a block the sums over it are put away.
+/// After row i of those before `end`: where a block ends, its sums go to the total.
 template <class... Sums>
 ROWNORM_INLINE void end_row(std::size_t i, std::size_t end, const Sums&... sums) {
   if ((i + 1) % rows_per_block == 0 || i + 1 == end) (sums.end_block(), ...);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// e^x and silu of a pack; never a load but that of the type-erased gate.
+// e^x of a batch and silu of a pack; never a load or a store.
 #pragma once
 
 #include <cstddef>

@@ -15,8 +15,8 @@ inline namespace ROWNORM_ISA {
 namespace detail {
 
 // ---------------------------------------------------------------------------------------------
-// A row is written by put(at, pack), place by place. `stored` as for a source. A sink that needs
-// the largest of |y| before the first number has needs_peak and begin(peak).
+// A row is written by put(at, pack), place by place. `stored` as for a source. A row that needs the
+// largest of |y| before its first number has begin(peak), by which needs_peak knows it.
 // ---------------------------------------------------------------------------------------------
 
 /// A row as it lies in memory.
@@ -44,7 +44,8 @@ struct sum_row {
   }
 };
 
-/// v / scale = v * power * inverse. The power of two is not 1 where 1 / scale alone leaves float.
+/// v * of / scale = v * power * inverse. The power of two is not 1 where of / scale alone may
+/// overflow float.
 struct inverse_of {
   double power, inverse;
   ROWNORM_INLINE explicit inverse_of(double scale, double of = 1)
@@ -75,7 +76,7 @@ struct int8_row {
   }
 };
 
-/// A row of int8 whose scale is the largest of |y| by 127.
+/// A row of int8 whose scale is the largest of |y| divided by 127.
 template <class Row, class Scale>
 struct int8_by_peak_row {
   using stored = std::int8_t;
@@ -127,14 +128,15 @@ written(M, bool) -> written<M>;
 template <class M>
 inline constexpr bool has_tokens<written<M>> = has_tokens<M>;
 
-/// The end of a call's rows: other threads see y before what comes later.
+/// After a call's last row: the fence behind non-temporal stores, so that other threads see y
+/// before what is stored later.
 template <class Y>
 ROWNORM_INLINE void end_rows(const Y&) {}
 template <class M>
 ROWNORM_INLINE void end_rows(const written<M>& y) {
   if (y.streaming) end_past_cache();
 }
-/// Whether rows go by non-temporal stores.
+/// Whether rows are written by non-temporal stores.
 template <class Y>
 ROWNORM_INLINE bool streams(const Y&) {
   return false;
@@ -154,8 +156,9 @@ ROWNORM_INLINE void write_row(std::size_t n, const Y& y, Value value, const Sour
   each<T, Order>(n, [&](auto at) ROWNORM_LAMBDA { y.put(at, value(at)); });
 }
 
-/// Stores that cross lines of 64 bytes take twice the time, so a row that begins between two
-/// registers is written up to the next multiple of one first; shorter rows than this gain nothing.
+/// A store across two lines of 64 bytes takes twice the time, so a row that does not begin at a
+/// multiple of a register is first written up to the next one; rows of no more bytes than this gain
+/// nothing.
 inline constexpr std::size_t most_bytes_unaligned = 1024;
 /// How many numbers lie before that multiple, or before one of a pack's bytes where they are fewer;
 /// 0: the row is written from its beginning.
@@ -167,11 +170,12 @@ ROWNORM_INLINE std::size_t numbers_to_align(const S* row, std::size_t n) {
   return n * sizeof(S) <= most_bytes_unaligned || bytes % sizeof(S) != 0 ? 0 : bytes / sizeof(S);
 }
 
-/// Past the cache the next row of each source is prefetched meanwhile: one loop that asks at each
-/// pack, which costs nothing beside the stores and a quarter less to compile than a loop for each.
-/// The first and the last numbers, where they are no pack of their own, are a whole pack that
-/// overlaps the next: found before anything is stored, since y may be x. (To store a part of a pack
-/// takes a dozen cycles on a Zen 3.) What is not pure, and a row shorter than a pack, has parts.
+/// Where stores are non-temporal, the next row of each source is prefetched meanwhile: one loop
+/// that asks at each pack, which costs nothing beside the stores, and a quarter less to compile
+/// than a loop for each. First and last numbers that fill no pack of their own are written as a
+/// whole pack that overlaps its neighbour, found before anything is stored, since y may be x. (A
+/// store of part of a pack takes a dozen cycles on a Zen 3.) A value that is not pure, and a row of
+/// no more than a pack, are written in parts.
 template <bool Pure, class T, class Order, class S, class Value, class... Sources>
 ROWNORM_INLINE void write_row(std::size_t n, const written_row<S>& y, Value value,
                               const Sources&... sources) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// What a half of a norm reads, row by row: memory, sums, gates, gains; never a statistic or a store
-// of a result.
+// What a half of a norm reads, row by row: memory, sums with a residual, gates; and matrices of
+// such rows. Never finds a statistic, never writes y.
 #pragma once
 
 #include <cstddef>
@@ -33,7 +33,7 @@ struct memory_row {
   }
 };
 
-/// No row: stands where there is no gamma or beta. A fallback multiplies by it.
+/// No gamma or no beta; 1 for a fallback, which multiplies by any gamma.
 struct absent_row {
   using stored = none_t;
   static constexpr bool present = false;
@@ -44,7 +44,7 @@ struct absent_row {
   }
 };
 
-/// residual + x, stored in residual and rounded to its type.
+/// residual + x, rounded to residual's type and stored there.
 template <class X, class R>
 struct added_row {
   using stored = std::conditional_t<std::is_same_v<typename X::stored, typename R::stored>,
@@ -56,14 +56,15 @@ struct added_row {
   ROWNORM_INLINE pack<T> operator()(place<T, Order, Count> at) const {
     return store_rounded(at, residual.data, residual(at) + x(at));
   }
-  /// The same number, nothing being stored.
+  /// The same number without the store.
   template <class T, class Order, class Count>
   ROWNORM_INLINE pack<T> peek(place<T, Order, Count> at) const {
     return rounded_to<typename R::stored>(residual(at) + x(at));
   }
 };
 
-/// x * silu(z). In order: a NaN from e^z may have any bits, which even_odd does not round.
+/// x * silu(z). `stored` is void, which keeps it in order: a NaN that comes of e^z may have any
+/// bits, and even_odd's rounding keeps only some NaN.
 template <class X, class Z>
 struct gated_row {
   using stored = void;
@@ -79,7 +80,7 @@ struct gated_row {
   }
 };
 
-/// The row's numbers, without what reading them may store.
+/// A pack of a row without the store that reading it may bring.
 template <class Source, class Place>
 ROWNORM_INLINE auto peek(const Source& source, Place at) {
   return source(at);
@@ -89,7 +90,7 @@ ROWNORM_INLINE auto peek(const added_row<X, R>& source, Place at) {
   return source.peek(at);
 }
 
-/// A row of memory, and the bytes to the row to prefetch meanwhile; 0: none.
+/// A row of memory, and the bytes from it to the row to prefetch; 0: none.
 template <class S>
 struct prefetching_row : memory_row<S> {
   std::size_t to_next;
@@ -111,8 +112,8 @@ ROWNORM_INLINE bool holds_zeros(std::size_t, const Source&) {
 template <class S>
 ROWNORM_FLAT ROWNORM_COLD bool holds_zeros(std::size_t n, memory_row<S> x) {
   using T = std::conditional_t<std::is_same_v<std::remove_const_t<S>, double>, double, float>;
-  // A sum, which a NaN behind the first k of a row spoils: a maximum may pass over it, and over
-  // what it met before.
+  // A sum: a maximum may pass over a NaN, and over what it met before one. (Behind the first k of a
+  // row there may be one.)
   pack<T> s = splat(T(0));
   each<T, in_order>(n, [&](auto at) ROWNORM_LAMBDA { s = s + abs(x(at)); });
   return in_range(across(s.a + s.b, plus{}), T(0), std::numeric_limits<T>::denorm_min());
@@ -122,8 +123,8 @@ ROWNORM_FLAT ROWNORM_COLD bool holds_zeros(std::size_t n, memory_row<S> x) {
 // Matrices give a row for each number i of one.
 // ---------------------------------------------------------------------------------------------
 
-/// Rows `first`, first + step, ... of a call, `count` of them: of a token where step is 1, of one
-/// head where it is the heads of a token.
+/// `count` rows of a call from row `first` on, `step` apart: 1 within a token; the heads of a token
+/// for one head of many tokens.
 struct row_span {
   std::size_t first, step, count;
 };
@@ -140,8 +141,8 @@ struct matrix {
   ROWNORM_INLINE std::size_t rows_in_turn() const { return 0; }
   ROWNORM_INLINE matrix take(row_span rows) const { return {row(rows.first), stride * rows.step}; }
 };
-/// Heads, of which per_token lie so and the tokens token_stride numbers apart; per_token = 0: all
-/// rows are of one token.
+/// Heads: those of a token, per_token of them, lie `stride` numbers apart, tokens token_stride.
+/// per_token = 0: all rows are of one token.
 template <class S>
 struct matrix<S, true> {
   using stored = std::remove_const_t<S>;
@@ -184,8 +185,8 @@ struct column {
   }
 };
 
-/// Row i, which prefetches row i + ahead. That may lie behind the last row: to prefetch it does no
-/// harm, to ask costs each row.
+/// Row i, which prefetches row i + ahead. That may lie behind the last row: the prefetch does no
+/// harm, a check would cost each row.
 template <class M>
 ROWNORM_INLINE auto at_row_ahead(const M& m, std::size_t i, std::size_t) {
   return m.at_row(i);
@@ -203,7 +204,8 @@ inline constexpr bool has_tokens = false;
 template <class S>
 inline constexpr bool has_tokens<matrix<S, true>> = true;
 
-/// How many rows of each of m... lie at one distance in turn; 0: all.
+/// How many rows in turn lie at one distance in each of m...; 0: all rows, do_not_agree: two
+/// matrices differ.
 inline constexpr std::size_t do_not_agree = static_cast<std::size_t>(-1);
 template <class... M>
 ROWNORM_INLINE std::size_t rows_in_turn(const M&... m) {
@@ -251,7 +253,8 @@ ROWNORM_INLINE auto over(const M&... m) {
 template <class Indices, template <class...> class Row, class... M>
 inline constexpr bool has_tokens<over_indexed<Indices, Row, M...>> = (has_tokens<M> || ...);
 
-/// What a forward call reads: `first` in the first half, which may store as it goes, `again` after.
+/// What a forward call reads: `first` in the first half, which may store as it goes; `again` in the
+/// second half and in a fallback.
 template <class First, class Again>
 struct input {
   First first;

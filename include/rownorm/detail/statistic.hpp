@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-// What a first half finds of a row, in double: squares, or moments. A row that leaves the range of
-// T is found again here, in a wider or scaled way, and says so; never a number of y.
+// What a first half finds of a row, in double: squares, or moments. That of a row which leaves the
+// range of T is found again here, in a wider or scaled way, and bears its scale; never a number of
+// y.
 #pragma once
 
 #include <cmath>
@@ -60,7 +61,7 @@ ROWNORM_COLD inline double reciprocal_again(const squares& s, double length, eps
   return reciprocal_rms(s.sum, length, s.scale == factor_is_0 ? eps : scaled(eps, s.scale));
 }
 
-/// `sum` as it was found in T, or again; gives back that sum.
+/// `found` is the sum of T where T holds it, else found again; gives back its sum.
 template <class T, class Again>
 ROWNORM_INLINE double hold_or_find_again(std::size_t n, std::size_t k, double sum,
                                          const Again& again, epsilon eps, squares& found) {
@@ -74,15 +75,14 @@ ROWNORM_INLINE double hold_or_find_again(std::size_t n, std::size_t k, double su
   return found.sum;
 }
 
-/// The first half: of a row of n numbers, the statistic of the first k; gives back the sum. It is
-/// written once, where it stays, as moments are.
+/// The first half: of a row of n numbers, the statistic of the first k; gives back its sum.
 template <class T, class First, class Again>
 ROWNORM_INLINE double find_squares(std::size_t n, std::size_t k, const First& first,
                                    const Again& again, epsilon eps, squares& found) {
   return hold_or_find_again<T>(n, k, sum_of_squares<T>(k, first), again, eps, found);
 }
 
-/// The same, and the largest of |affine(x)|, affine being without a shift.
+/// The same, and the largest of |affine(x)|; affine has no shift.
 template <class T, class First, class Affine>
 ROWNORM_FLAT ROWNORM_NOINLINE totals<2> squares_and_peak(std::size_t n, First x, Affine affine) {
   using order = typename Affine::template order<T, typename First::stored>;
@@ -218,8 +218,8 @@ ROWNORM_FLAT ROWNORM_NOINLINE totals<2> sums_around_apart(T shift, std::size_t n
   return sums_around(shift, n, x);
 }
 
-/// A constant n would be lost in a function apart (LayerNorm of 64x64 and 64x128: 0.82 to 0.89 of
-/// the time).
+/// Inline where n is a constant, which a function of its own would not know (LayerNorm of 64x64 and
+/// 64x128: 0.82 to 0.89 of the time).
 template <class T, class Length, class First, class Again>
 ROWNORM_INLINE moments moments_in(Length n, const First& first, const Again& again) {
   return corrected(sums_near_mean<2>(
@@ -251,9 +251,9 @@ ROWNORM_COLD inline double reciprocal_again(const moments& m, epsilon eps) {
   return m.scale == factor_is_0 ? 0 : reciprocal_root(m.variance, scaled(eps, m.scale));
 }
 
-/// The first half; gives back the variance. The moments are written once, where they stay: a copy
-/// g++ 12 makes by vectors of members just stored, which waits (LayerNorm of 64x64: 1.1 of the
-/// time).
+/// The first half; gives back the variance. The moments are written once, where they stay: g++ 12
+/// copies them by vectors of two members just stored, which store forwarding does not give
+/// (LayerNorm of 64x64: 1.1 of the time).
 template <class T, class Length, class First, class Again>
 ROWNORM_INLINE double find_moments(Length n, const First& first, const Again& again, epsilon eps,
                                    moments& found) {
