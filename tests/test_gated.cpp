@@ -152,6 +152,22 @@ TYPED_TEST(Gated, FarBelow) {
   for (Eigen::Index j = 0; j < y.cols(); ++j) EXPECT_TRUE(std::isnan(exact(y(0, j)))) << j;
 }
 
+/// After the norm a gate far below leaves -0 too, whatever its size.
+TYPED_TEST(Gated, FarBelowAfterTheNorm) {
+  using T = TypeParam;
+  const T lowest = std::numeric_limits<T>::lowest();
+  const std::vector<double> gates{static_cast<double>(lowest), static_cast<double>(lowest) / 1e3,
+                                  -1000};
+  matrix<T> x = matrix<T>::Ones(1, 3), z(1, 3), y(1, 3);
+  for (Eigen::Index j = 0; j < 3; ++j) z(0, j) = number<T>(gates[static_cast<std::size_t>(j)]);
+  rn::gated_rms_norm(x, z, rn::none, y, 1e-6, rn::norm_first);
+  for (Eigen::Index j = 0; j < 3; ++j)
+    EXPECT_TRUE(exact(y(0, j)) == 0 && std::signbit(exact(y(0, j)))) << exact(z(0, j));
+  z(0, 1) = -std::numeric_limits<T>::infinity();
+  rn::gated_rms_norm(x, z, rn::none, y, 1e-6, rn::norm_first);
+  for (Eigen::Index j = 0; j < 3; ++j) EXPECT_EQ(std::isnan(exact(y(0, j))), j == 1) << j;
+}
+
 TYPED_TEST(Gated, NanAndZeros) {
   using T = TypeParam;
   for (const std::size_t n : {3u, 40u, 200u}) {
@@ -172,19 +188,37 @@ TYPED_TEST(Gated, NanAndZeros) {
   }
 }
 
-TEST(Gated, HugeAndTinyRows) {
-  for (const double scale : {1e-42, 1e-30, 1e-20, 1e25, 4e37}) {
-    const matrix<float> x = normals<float>(2, 100, 16, scale), z = normals<float>(2, 100, 17);
-    matrix<float> y(2, 100);
+template <class T>
+void check_huge_and_tiny(std::initializer_list<double> scales) {
+  for (const double scale : scales) {
+    const matrix<T> x = normals<T>(2, 100, 16, scale), z = normals<T>(2, 100, 17);
+    matrix<T> y(2, 100);
     for (const rn::gate_order order : {rn::norm_first, rn::gate_first}) {
       rn::gated_rms_norm(x, z, rn::none, y, 0, order);
       for (Eigen::Index i = 0; i < 2; ++i) {
         const reference::row r = gated(values(x.row(i)), values(z.row(i)), {}, order, 0);
         EXPECT_TRUE(within(values(y.row(i)), r, [&](std::size_t j) {
-          return 10 * step<float> * std::abs(r[j]);
+          return 10 * step<T> * std::abs(r[j]);
         })) << scale;
       }
     }
+  }
+}
+TEST(Gated, HugeAndTinyRows) {
+  check_huge_and_tiny<float>({1e-42, 1e-30, 1e-20, 1e25, 4e37});
+  check_huge_and_tiny<double>({1e-300, 1e-200, 1e-160, 1e155, 1e200, 1e306});
+}
+// x or z alone makes the product large or small.
+TEST(Gated, HugeGates) {
+  for (const double size : {1e155, 1e200, 1e300}) {
+    Eigen::RowVector2d x(1, 1), z(size, size), y;
+    rn::gated_rms_norm(x, z, rn::none, y);
+    EXPECT_EQ(y, x) << size;
+    z /= size;
+    x /= size;
+    rn::gated_rms_norm(x, z, rn::none, y, 0);
+    EXPECT_NEAR(y[0], 1, 1e-15) << size;
+    EXPECT_NEAR(y[1], 1, 1e-15) << size;
   }
 }
 

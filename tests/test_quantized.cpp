@@ -260,6 +260,59 @@ TEST(Quantized, AGivenScaleForLayerNorm) {
     expect_integers(integers(&q(i, 0), 1000), values(y.row(i)), exact(0.04f));
 }
 
+/// A scale so small that its inverse leaves the type of the arithmetic, or double.
+template <class T>
+void check_tiny_scales() {
+  for (const double scale : {0x1p-120, 2.9e-39, 1e-40, 1e-45, 1e-60, 1e-200, 1e-310, 5e-324}) {
+    const Eigen::Matrix<T, 1, 4> x(1, 0, -1, 0);
+    Eigen::Matrix<std::int8_t, 1, 4> q;
+    rn::rms_norm(x, rn::none, rn::quantized(q, scale));
+    EXPECT_TRUE(q[0] == 127 && q[1] == 0 && q[2] == -128 && q[3] == 0) << scale << ' ' << +q[0];
+    // What such a scale is for: y as small.
+    const double least = static_cast<double>(std::numeric_limits<T>::min());
+    if (scale < least || scale > 1e-38) continue;
+    const Eigen::Matrix<T, 1, 4> gamma =
+        Eigen::Matrix<T, 1, 4>(10, 20, 30, 40) * static_cast<T>(scale);
+    rn::rms_norm(Eigen::Matrix<T, 1, 4>(1, -1, 1, -1), gamma, rn::quantized(q, scale), 0);
+    EXPECT_TRUE(q[0] == 10 && q[1] == -20 && q[2] == 30 && q[3] == -40) << scale << ' ' << +q[0];
+  }
+}
+TEST(Quantized, AGivenScaleMayBeTiny) {
+  check_tiny_scales<float>();
+  check_tiny_scales<double>();
+}
+
+/// Of float rows, y and its largest number as the same call gives them in float.
+TEST(Quantized, WhereYIsTiny) {
+  for (const float gain : {1e-36f, 7e-37f, 1e-38f, 1e-39f, 1e-41f})
+    for (const std::size_t n : {8u, 40u, 300u}) {
+      const matrix<float> gamma = matrix<float>::Constant(1, static_cast<Eigen::Index>(n), gain);
+      matrix<float> x = normals<float>(2, n, 21);
+      x.row(0).leftCols(8) << 0, 1, -2, 3, 0, .5f, -.25f, 4;
+      check<float>(2, n, [&](auto&& y) { rn::rms_norm(x, gamma, y); });
+      check<float>(2, n, [&](auto&& y) { rn::layer_norm(x, gamma, rn::none, y); });
+      check<float>(2, n,
+                   [&](auto&& y) { rn::layer_norm(x, rn::after_rounding(gamma), rn::none, y); });
+    }
+  for (const double gain : {1e-37, 1e-200, 1e-307}) {
+    const matrix<double> x = normals<double>(2, 40, 21),
+                         gamma = matrix<double>::Constant(1, 40, gain);
+    check<double>(2, 40, [&](auto&& y) { rn::rms_norm(x, gamma, y); });
+    check<double>(2, 40, [&](auto&& y) { rn::layer_norm(x, gamma, rn::none, y); });
+  }
+}
+// x * gamma, from which the largest |y| is found, leaves float at the one end or the other.
+TEST(Quantized, WhereYIsUsualAndXTimesGammaIsNot) {
+  for (const auto& [size, gain] :
+       {std::pair{1e18, 1e25}, {1e18, 1e37}, {1e-18, 1e-25}, {1e15, 1e22}})
+    for (const std::size_t n : {8u, 40u, 300u}) {
+      const matrix<float> x = normals<float>(2, n, 22, size),
+                          gamma = normals<float>(1, n, 23, gain);
+      check<float>(2, n, [&](auto&& y) { rn::rms_norm(x, gamma, y, 0); });
+      check<float>(2, n, [&](auto&& y) { rn::layer_norm(x, gamma, rn::none, y, 0); });
+    }
+}
+
 TEST(Quantized, HeadsOfPackedRows) {
   constexpr std::size_t tokens = 5, heads = 3, length = 20, token_stride = 100;
   const matrix<float> packed = normals<float>(tokens, token_stride, 20);

@@ -69,6 +69,63 @@ TEST(Range, Doubles) {
                 {0.0, 1e-300, 1e-6, 1.0, 1e100});
 }
 
+/// Rows of double in float arithmetic: those that float does not hold are right nevertheless.
+TEST(Range, DoublesInFloat) {
+  for (const double scale : {1e-310, 1e-200, 1e-46, 1e-40, 1e-30, 1e19, 1e39, 1e200, 1e307})
+    for (const std::size_t n : {2u, 5u, 100u, 5000u}) {
+      SCOPED_TRACE(testing::Message() << scale << ", length " << n);
+      const matrix<double> x = normals<double>(2, n, 6, scale);
+      const matrix<float> gamma = normals<float>(1, n, 7), dy = normals<float>(1, n, 8);
+      matrix<float> y(2, x.cols()), z(2, x.cols());
+      rn::rms_norm<float>(x, gamma, y, 0);
+      rn::layer_norm<float>(x, gamma, rn::none, z, 0);
+      for (Eigen::Index i = 0; i < 2; ++i) {
+        const reference::row row = values(x.row(i)), g = values(gamma), d = values(dy);
+        // Of rows that float holds, each number is rounded as it is loaded.
+        const real load = step<float> / 2;
+        const reference::row rms = reference::rms_norm(row, g, 0).y;
+        EXPECT_TRUE(within(values(y.row(i)), rms, [&](std::size_t j) {
+          return rms_norm_error<float, float>(rms[j]) + 2 * load * std::abs(rms[j]);
+        }));
+        const reference::normalized layer = reference::layer_norm(row, g, {}, 0);
+        EXPECT_TRUE(within(values(z.row(i)), layer.y, [&](std::size_t j) {
+          const real scaled = std::max(std::abs(layer.y[j]), std::abs(g[j]));
+          return layer_norm_error<float, float>(layer.y[j], scaled) + 4 * load * scaled;
+        }));
+        matrix<double> dx(1, x.cols());
+        matrix<float> dgamma = matrix<float>::Zero(1, x.cols()), dbeta = dgamma;
+        const auto near = [&](const reference::gradient& right) {
+          return within(values(dgamma), right.h, [&](std::size_t j) {
+            return 8 * step<float> * std::max(real{1}, std::abs(right.h[j]));
+          });
+        };
+        const matrix<float> ones = matrix<float>::Ones(1, x.cols());
+        rn::rms_norm_backward<float>(ones, x.row(i), rn::none, dx, dgamma, 0);
+        EXPECT_TRUE(near(reference::rms_norm_backward(values(ones), row, {}, 0)));
+        dgamma.setZero();
+        rn::layer_norm_backward<float>(ones, x.row(i), rn::none, dx, dgamma, dbeta, 0);
+        EXPECT_TRUE(near(reference::layer_norm_backward(values(ones), row, {}, 0)));
+      }
+    }
+}
+/// Those that it holds are rounded to it first: the norm is that of the floats.
+TEST(Range, DoublesThatFloatHoldsAreRounded) {
+  for (const std::size_t n : {5u, 100u, 5000u}) {
+    const matrix<double> x = normals<double>(2, n, 9, 1, 1e9);
+    const matrix<float> rounded = x.cast<float>(), dy = normals<float>(2, n, 10);
+    matrix<float> y(2, x.cols()), expected(2, x.cols());
+    rn::layer_norm<float>(x, rn::none, rn::none, y);
+    rn::layer_norm(rounded, rn::none, rn::none, expected);
+    EXPECT_TRUE(same_bits(y, expected));
+    rn::rms_norm<float>(x, rn::none, y);
+    rn::rms_norm(rounded, rn::none, expected);
+    EXPECT_TRUE(same_bits(y, expected));
+    rn::layer_norm_backward<float>(dy, x, rn::none, y, rn::none, rn::none);
+    rn::layer_norm_backward(dy, rounded, rn::none, expected, rn::none, rn::none);
+    EXPECT_TRUE(same_bits(y, expected));
+  }
+}
+
 template <class T>
 void check_equal_numbers() {
   using limits = std::numeric_limits<T>;
