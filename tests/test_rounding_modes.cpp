@@ -124,6 +124,9 @@ TEST_P(RoundingMode, RowsOfEverySize) {
 /// dx in its own scale, and the sums over up to 32 rows, whose chain of roundings is as long.
 template <class Norm, class T, class InMode>
 void check_gradient(InMode in_mode) {
+  using bound = bounds::of<T>;
+  const real eps =
+      step<T> * (Norm::centred ? bound::layer_norm_backward.usual : bound::rms_norm_backward.usual);
   for (const std::size_t n : row_lengths)
     for (const matrix<T>& x : usual_rows<T>(n)) {
       SCOPED_TRACE(testing::Message() << "from " << x(0, 0) << ", " << n << " numbers");
@@ -137,7 +140,7 @@ void check_gradient(InMode in_mode) {
         const reference::row v = values(dy.row(i));
         const reference::gradient d = Norm::gradient(v, values(x.row(i)), values(gamma), 1e-6);
         EXPECT_TRUE(within(values(dx.row(i)), d.dx, [&](std::size_t j) {
-          return multiple * (4 * step<T> * d.size[j] + ulp<T>(0));
+          return multiple * (eps * d.size[j] + ulp<T>(0));
         })) << "dx";
         for (std::size_t j = 0; j < n; ++j) {
           sum[j] += v[j] * d.h[j];

@@ -17,8 +17,9 @@ inline namespace ROWNORM_ISA {
 /// - x, y, gamma, eps, T, errors: as for rms_norm. beta: a number for each column, or none. mean,
 ///   rstd: take mu and 1 / sqrt(sigma^2 + eps) of each row.
 /// - Squares are summed around a shift next to the mean and corrected for what is left, so that a
-///   large mean does not cancel. A row of equal numbers gives beta (at eps = 0 as well, with
-///   rstd 0). Allocates nothing.
+///   large mean does not cancel. (Of doubles with one take T = double: float rounds them as it
+///   loads them, to a multiple of 64 at 1e9.) A row of equal numbers gives beta (at eps = 0 as
+///   well, with rstd 0). Allocates nothing.
 template <class T = detail::deduced, class X, class Gamma, class Beta, class Y,
           class Mean = const none_t&, class Rstd = const none_t&>
 ROWNORM_FLAT void layer_norm(const X& x, const Gamma& gamma, const Beta& beta, Y&& y,
@@ -28,7 +29,9 @@ ROWNORM_FLAT void layer_norm(const X& x, const Gamma& gamma, const Beta& beta, Y
 }
 
 /// \f$y = \gamma (x - \mu) r + \beta\f$ with the mean and the 1 / sqrt(sigma^2 + eps) of each row
-/// given, as one call keeps them for another: saved(mean, rstd). The rest as for layer_norm.
+/// given, as one call keeps them for another: saved(mean, rstd). Keep the mean in double where this
+/// call is to be as exact as the other: rounded to float, a mean of 1e6 is up to 0.03 off, and y is
+/// off by that times gamma r. The rest as for layer_norm, r as for rms_norm.
 template <class T = detail::deduced, class X, class Gamma, class Beta, class Y, class Mean,
           class Rstd>
 ROWNORM_FLAT void layer_norm(const X& x, const Gamma& gamma, const Beta& beta, Y&& y,
@@ -56,7 +59,7 @@ ROWNORM_FLAT void add_layer_norm(const X& x, Residual&& residual, const Gamma& g
 /// dy * h, dbeta += the sum over rows of dy (dgamma and dbeta may each be none).
 /// - statistics: eps as in the forward call, or saved(mean, rstd); a saved mean may be rounded to
 ///   float, what it lost is found again.
-/// - Shapes, aliasing, sums, scratch and errors as for rms_norm_backward.
+/// - Shapes, aliasing, sums (16-bit ones too), scratch and errors as for rms_norm_backward.
 template <class T = detail::deduced, class DY, class X, class Gamma, class DX, class DGamma,
           class DBeta, class Statistics = epsilon, detail::if_statistics<Statistics> = 0>
 ROWNORM_FLAT void layer_norm_backward(const DY& dy, const X& x, const Gamma& gamma, DX&& dx,

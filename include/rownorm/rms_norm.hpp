@@ -12,15 +12,16 @@
 namespace rownorm {
 inline namespace ROWNORM_ISA {
 
-/// \f$y = \gamma x / \sqrt{\mathrm{mean}(x^2) + \epsilon}\f$, row by row (Zhang and Sennrich 2019).
+/// \f$y = \gamma x / \sqrt{\mathrm{mean}(x^2) + \epsilon}\f$, row by row (arXiv:1910.07467).
 /// - x, y: matrices of one shape (a vector is one row); y may be quantized(q, scales) and may be x,
 ///   other overlaps are errors. gamma: a number for each column, or none, one_plus(gamma),
 ///   after_rounding(gamma). eps: a number, or outside_root(number). rstd: takes 1/rms of each row.
-/// - T: float or double, the type of the arithmetic and of the 64 (double: 32) partial sums; the
-///   root is taken in double. A row whose squares leave T's range is done again in a wider way. A
-///   row of zeros gives zeros (at eps = 0 too, with rstd 0). Allocates nothing.
-/// - Throws std::invalid_argument where shapes, strides, eps or overlaps are wrong, before anything
-///   is written. The paper: arXiv:1910.07467.
+/// - T: float or double, the type of the arithmetic and of the 64 (double: 32) partial sums; float
+///   rounds doubles as it loads them. A row whose squares leave T's range is done again in double,
+///   from x as it is; zeros give zeros (at eps = 0 too, with rstd 0). Allocates nothing.
+/// - Subnormals count as they are unless the caller's FTZ or DAZ makes them zeros (fp16's: never).
+///   In a rounding mode that is not the default one errors double, and an int8 may be one off.
+/// - Throws std::invalid_argument where a shape, stride, eps or overlap is wrong, before it writes.
 template <class T = detail::deduced, class X, class Gamma, class Y, class Rstd = const none_t&>
 ROWNORM_FLAT void rms_norm(const X& x, const Gamma& gamma, Y&& y, epsilon eps = 1e-6,
                            Rstd&& rstd = none) {
@@ -29,7 +30,8 @@ ROWNORM_FLAT void rms_norm(const X& x, const Gamma& gamma, Y&& y, epsilon eps = 
 }
 
 /// \f$y = \gamma x r\f$ with the 1/rms r of each row given, as one call keeps it for another:
-/// saved(rstd). The rest as for rms_norm.
+/// saved(rstd). An r beyond the range of its type is found again, with eps = 0. The rest as for
+/// rms_norm.
 template <class T = detail::deduced, class X, class Gamma, class Y, class Rstd>
 ROWNORM_FLAT void rms_norm(const X& x, const Gamma& gamma, Y&& y,
                            const saved<none_t, Rstd>& statistics) {
@@ -62,7 +64,7 @@ ROWNORM_FLAT void add_rms_norm(const X& x, Residual&& residual, const Gamma& gam
 /// RMSNorm with a SiLU gate, as Mamba-2 has it; \f$\mathrm{silu}(z) = z / (1 + e^{-z})\f$ in T,
 /// within 3 steps of T at 1.
 /// - norm_first: y = rms_norm(x, gamma) * silu(z). gate_first: y = rms_norm(x * silu(z), gamma),
-///   where x times its gate must be finite in T.
+///   where x times its gate must be finite in T. z = -infinity gives NaN, as the formula does.
 /// - x, z, y: matrices of one shape; y may be x or z. The rest as for rms_norm.
 template <class T = detail::deduced, class X, class Z, class Gamma, class Y>
 ROWNORM_FLAT void gated_rms_norm(const X& x, const Z& z, const Gamma& gamma, Y&& y,
@@ -76,8 +78,10 @@ ROWNORM_FLAT void gated_rms_norm(const X& x, const Z& z, const Gamma& gamma, Y&&
 ///   after_rounding rounds is taken to have slope 1). dgamma: as many numbers as gamma, or none.
 /// - statistics: eps as in the forward call, or saved(rstd), from an eps under the root.
 /// - T: as for rms_norm. Sums over rows are kept in T over blocks of 32 rows, and over blocks in
-///   double, in one order. Allocates sizeof(T) bytes for each number of dgamma, 8 more where there
-///   are more than 32 rows, and none for one row and a dgamma of T. Errors as rms_norm.
+///   double, in one order. A dgamma of 16 bits stops growing once a call adds less than half its
+///   step (bfloat16: 1/512 of it): keep it in float where many calls add to it. Allocates sizeof(T)
+///   bytes for each number of dgamma, 8 more where there are more than 32 rows, and none for one
+///   row and a dgamma of T. Errors as rms_norm.
 template <class T = detail::deduced, class DY, class X, class Gamma, class DX, class DGamma,
           class Statistics = epsilon, detail::if_statistics<Statistics> = 0>
 ROWNORM_FLAT void rms_norm_backward(const DY& dy, const X& x, const Gamma& gamma, DX&& dx,
