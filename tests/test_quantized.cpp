@@ -144,6 +144,18 @@ TEST(Quantized, HugeAndTinyRows) {
   }
 }
 
+// 1 / scale is no float, or x * gamma is none where y is one.
+TEST(Quantized, GainsAtTheEndsOfFloat) {
+  for (const std::size_t n : {1u, 5u, 100u, 5000u})
+    for (const double gain : {1e-42, 1e-38, 1e37})
+      for (const double scale : {1e-3, 1.0, 1e3}) {
+        const matrix<float> x = normals<float>(2, n, 21, scale),
+                            gamma = normals<float>(1, n, 22, gain);
+        check<float>(2, n, [&](auto&& y) { rn::rms_norm(x, gamma, y, 0); });
+        check<float>(2, n, [&](auto&& y) { rn::layer_norm(x, gamma, rn::none, y, 1e-6); });
+      }
+}
+
 TEST(Quantized, ARowOfZerosHasZerosAndAScaleOfZero) {
   for (const std::size_t n : some_lengths()) {
     const matrix<float> x = matrix<float>::Zero(2, static_cast<Eigen::Index>(n));
@@ -249,6 +261,21 @@ void check_given_scale() {
 TEST(Quantized, AGivenScaleSaturates) {
   check_given_scale<float>();
   check_given_scale<Eigen::bfloat16>();
+}
+TEST(Quantized, AGivenScaleWhoseInverseIsNoFloat) {
+  for (const std::size_t n : {5u, 100u}) {
+    matrix<float> x = normals<float>(2, n, 23);
+    x(0, 3) = 0;
+    const matrix<float> gamma = normals<float>(1, n, 24, 3e-39);
+    matrix<float> y(2, x.cols());
+    rn::rms_norm(x, gamma, y);
+    for (const double scale : {1e-40, 1e-80, 1e-300}) {
+      matrix<std::int8_t> q(2, x.cols());
+      rn::rms_norm(x, gamma, rn::quantized(q, scale));
+      for (Eigen::Index i = 0; i < 2; ++i)
+        expect_integers(integers(&q(i, 0), n), values(y.row(i)), scale);
+    }
+  }
 }
 TEST(Quantized, AGivenScaleForLayerNorm) {
   const matrix<float> x = normals<float>(3, 1000, 19, 1, 5);

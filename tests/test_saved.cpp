@@ -133,6 +133,25 @@ TEST(Saved, ALargeMeanIsKeptInDouble) {
   }
 }
 
+// Of numbers so small or so large 1/rms is infinite or subnormal as a float; it is found again.
+TEST(Saved, OutsideTheRangeOfTheirOwnType) {
+  for (const double scale : {1e-42, 1.3e38})
+    for (const std::size_t n : {64u, 100u}) {
+      const matrix<float> x = normals<float>(3, n, 6, scale).cwiseMin(3e38f).cwiseMax(-3e38f),
+                          gamma = normals<float>(1, n, 7);
+      matrix<float> y(3, x.cols()), again(3, x.cols());
+      std::vector<float> mean(3), rstd(3);
+      rn::rms_norm(x, gamma, y, 0, rstd);
+      EXPECT_FALSE(std::isnormal(rstd[0]));
+      rn::rms_norm(x, gamma, again, rn::saved(rstd));
+      EXPECT_TRUE(same_bits(again, y)) << scale << ", " << n;
+      rn::layer_norm(x, gamma, rn::none, y, 0, mean, rstd);
+      EXPECT_FALSE(std::isnormal(rstd[0]));
+      rn::layer_norm(x, gamma, rn::none, again, rn::saved(mean, rstd));
+      EXPECT_TRUE(same_bits(again, y)) << scale << ", " << n;
+    }
+}
+
 TEST(Saved, OfAnotherNumberOfRowsIsAnError) {
   const Eigen::RowVector4f x(1, 2, 3, 4);
   const std::vector<float> two(2, 1), one(1, 1);
