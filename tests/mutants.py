@@ -28,7 +28,8 @@ GRADIENT, ROW_SUMS, BACKWARD, SCRATCH, ARGUMENTS, CALLS, CHECK, OVERLAP = (
     f"rownorm/detail/{name}.hpp"
     for name in ("gradient", "row_sums", "backward", "scratch", "arguments", "calls", "check",
                  "overlap"))
-PARALLEL = "rownorm/parallel.hpp"
+TOGETHER, PARALLEL, MPI = (
+    "rownorm/detail/together.hpp", "rownorm/parallel.hpp", "rownorm/mpi.hpp")
 
 # name, file, the text, what is put in its place, the test that must fail.
 MUTANTS = [
@@ -303,9 +304,9 @@ MUTANTS = [
      "&&\n         eps.value < (eps.outside ? factor_threshold_outside<T> : factor_threshold<T>);",
      ";", "test_range"),
     ("a factor that is no float by LayerNorm", RANGE,
-     "&&\n         !(eps.outside && eps.value >= factor_threshold_outside<T>);", ";", "test_range"),
-    ("eps not seen beside a small variance", RANGE, "variance + (eps.outside ? 0 : eps.value)",
-     "variance", "test_range"),
+     "&&\n         !(eps.outside && eps.value >= factor_threshold_outside<T>);", ";", "test_again"),
+    ("eps not seen beside the variance", RANGE, "variance + (eps.outside ? 0 : eps.value)",
+     "variance", "test_again"),
     ("doubles not scaled up", RANGE, "std::fabs(mean) >= 0x1p-300 ? 1 : 0x1p600", "true",
      "test_range"),
     ("doubles not scaled down", RANGE, "if (!(mean_square < 1)) return 0x1p-600;", "",
@@ -402,6 +403,28 @@ MUTANTS = [
      "test_rms_norm_backward"),
     ("a wave of blocks not put away", PARALLEL, "if (blocks > 1) (put_away(some, sums), ...);",
      "", "test_parallel"),
+    # Rows over processes.
+    ("the distance of two shards' means dropped", TOGETHER,
+     "a.squares + b.squares + delta * delta * (a.count * part)", "a.squares + b.squares",
+     "test_mpi"),
+    ("the rest of two shards' mean dropped", TOGETHER, "mean.error + a.rest", "0", "test_mpi"),
+    ("squares of shards at two scales", TOGETHER, "return squares * ratio * ratio;",
+     "return squares;", "test_mpi"),
+    ("g * x of shards at two scales", TOGETHER,
+     "a.gx * (x.scale / a.x.scale) + b.gx * (x.scale / b.x.scale)", "a.gx + b.gx", "test_mpi"),
+    ("g * x of a shard around its own mean", TOGETHER, "+ shard.g * distance", "", "test_mpi"),
+    ("a shard of zeros at a scale of 1", TOGETHER, "squares == 0 ? 0x1p600 : scale > 0",
+     "scale > 0", "test_mpi"),
+    ("a shard whose sums overflow at its scale", TOGETHER,
+     "return sum.squares <= factor_threshold<double> || scale == least_scale ? sum",
+     "return true ? sum", "test_mpi"),
+    ("g beyond float in another shard", TOGETHER, "(wide || !holds_factor<T>(all.gx, f.slope))",
+     "wide", "test_mpi"),
+    ("a shard's length taken for a row's", MPI, "reciprocal_rms(s.sum, length(), scaled",
+     "reciprocal_rms(s.sum, static_cast<double>(rows.n), scaled", "test_mpi"),
+    ("rstd of a scaled shard as it is", MPI, "rows.rstd.set(i, r * shards[i].scale);",
+     "rows.rstd.set(i, r);", "test_mpi"),
+    ("columns that are not D let through", MPI, "if (of_all != length())", "if (false)", "test_mpi"),
     # Checks.
     ("gamma's length not checked", CHECK, "    if (a.length != x.length)\n      miss(\"%s has",
      "    if (false)\n      miss(\"%s has", "test_check"),
@@ -451,13 +474,15 @@ def fault_of(file, old, headers):
 
 def failure_of(test, headers, program, flags, here, given):
     """What a test makes of the headers: nothing, does not compile, or fails."""
-    built = run([given.compiler, "-std=c++17", *flags.split(), f"-I{headers}",
+    on_mpi = test == "test_mpi"
+    built = run(["mpicxx" if on_mpi else given.compiler, "-std=c++17", *flags.split(), f"-I{headers}",
                  *(f"-idirafter{i}" for i in given.include), str(here / f"{test}.cpp"),
                  "-o", str(program), *given.libraries.split()])
     if built.returncode != 0:
         return "does not compile:\n" + built.stderr[:2000]
     try:
-        return "fails" if run([str(program)], 900).returncode != 0 else ""
+        processes = ["mpiexec", "-n", "3"] if on_mpi else []
+        return "fails" if run([*processes, str(program)], 900).returncode != 0 else ""
     except subprocess.TimeoutExpired:
         return "fails"
 
@@ -494,6 +519,14 @@ def main():
                  if (w := fault_of(file, old, here.parent / "include"))]
         print("\n".join(wrong + [f"{len(chosen) - len(wrong)} of {len(chosen)} texts are there"]))
         return bool(wrong)
+
+    if not (shutil.which("mpicxx") and shutil.which("mpiexec")):
+        print("left out, no MPI: test_mpi", flush=True)
+        chosen = [m for m in chosen if m[4] != "test_mpi"]
+    # Open MPI's compiler, and its processes: more than cores, which yield; and root in a container.
+    os.environ.update(OMPI_CXX=given.compiler, OMPI_MCA_rmaps_base_oversubscribe="1",
+                      OMPI_MCA_mpi_yield_when_idle="1", OMPI_ALLOW_RUN_AS_ROOT="1",
+                      OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
 
     # Each in folders of its own, as many at once as there are cores for this process.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -78,6 +78,20 @@ TEST(Again, LayerNorm) {
   });
 }
 
+// An eps so large that float holds the sums, but not the factor that comes of them.
+TEST(Again, FactorsThatAreNoFloat) {
+  for (const std::size_t n : row_lengths)
+    for (const rn::epsilon eps : {rn::epsilon(1e80), rn::epsilon(rn::outside_root(1e40))}) {
+      SCOPED_TRACE(testing::Message() << n << " numbers, eps " << eps.value);
+      const matrix<float> x = normals<float>(3, n, 1, 1e17);
+      const auto gamma = some<half>(x.cols(), 2);
+      same_in_double<float>(x,
+                            [&](auto t, auto& y) { rn::rms_norm<decltype(t)>(x, gamma, y, eps); });
+      same_in_double<float>(
+          x, [&](auto t, auto& y) { rn::layer_norm<decltype(t)>(x, gamma, rn::none, y, eps); });
+    }
+}
+
 TEST(Again, Gates) {
   of_odd_rows<float>([](const matrix<float>& x) {
     const auto gamma = some<half>(x.cols(), 2);
