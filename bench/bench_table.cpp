@@ -158,6 +158,7 @@ struct settings {
   std::vector<std::string> shapes = default_shapes();
   std::vector<std::string> types = {"bf16", "float", "fp16", "double"};
   std::vector<std::string> ops = {"rms_norm", "layer_norm"};
+  std::size_t shift = 0;
   std::string csv;
   bool quick = false, with_peers = true;
 };
@@ -174,7 +175,7 @@ void run(const settings& s) {
   // Who takes part: seen on a small problem of each type.
   std::vector<std::string> peer_names;
   for (const type t : bench::types) {
-    const problem p(t, {1, 64}, which);
+    const problem p(t, {1, 64}, which, s.shift);
     for (const contender& c : contenders(p, which, s.with_peers))
       if (c.part == role::peer && !std::count(peer_names.begin(), peer_names.end(), c.name))
         peer_names.push_back(c.name);
@@ -198,7 +199,7 @@ void run(const settings& s) {
   for (const type t : bench::types) {
     if (!std::count(s.types.begin(), s.types.end(), name(t))) continue;
     for (const shape size : shapes) {
-      const problem p(t, size, which);
+      const problem p(t, size, which, s.shift);
       const std::vector<result> all = measure(contenders(p, which, s.with_peers), p, how_long);
       for (const op what : which) {
         const line cells = table_line(all, p, what, peer_names);
@@ -261,6 +262,9 @@ int main(int argc, char** argv) {
       ->delimiter(',')
       ->check(CLI::IsMember(op_names));
   app.add_flag("--quick", s.quick, "Few shapes, bf16 and float, few rounds: under 20 s");
+  app.add_option("--shift", s.shift,
+                 "Every array so many bytes past a multiple of 64; 16: where malloc puts them")
+      ->check(CLI::IsMember({0, 8, 16, 24, 32, 40, 48, 56}));
   app.add_flag("--no-peers", no_peers, "Only rownorm and its limits");
   app.add_option("--csv", s.csv, "Also write every figure to this file");
   try {

@@ -166,23 +166,23 @@ problem::buffer::buffer(std::size_t size, std::size_t offset)
   data = memory.get() + (page - begin % page) + offset;
 }
 
-problem::problem(type t, shape s, const std::vector<op>& which)
+problem::problem(type t, shape s, const std::vector<op>& which, std::size_t shift)
     : numbers(t),
       rows(s.rows),
       length(s.length),
       packed(packing_of(s)),
-      x_(bytes(), 0),
-      gamma_(length * size_of(t), 832),
-      beta_(length * size_of(t), 1472),
-      y_(bytes(), 2368),
-      dy_(size_if(which, reads_two, bytes()), 3200),
-      residual_(size_if(which, adds, bytes()), 3712),
-      dgamma_(size_if(which, backward, length * size_of_real(t)), 448),
-      dbeta_(size_if(which, backward, length * size_of_real(t)), 2816),
-      int8_(size_if(which, is_int8, rows * length), 1984),
-      scales_(size_if(which, is_int8, rows * size_of_real(t)), 1216),
-      packed_x_(size_if(which, is_heads, packed_bytes()), 192),
-      packed_y_(size_if(which, is_heads, packed_bytes()), 2624) {
+      x_(bytes(), shift),
+      gamma_(length * size_of(t), 832 + shift),
+      beta_(length * size_of(t), 1472 + shift),
+      y_(bytes(), 2368 + shift),
+      dy_(size_if(which, reads_two, bytes()), 3200 + shift),
+      residual_(size_if(which, adds, bytes()), 3712 + shift),
+      dgamma_(size_if(which, backward, length * size_of_real(t)), 448 + shift),
+      dbeta_(size_if(which, backward, length * size_of_real(t)), 2816 + shift),
+      int8_(size_if(which, is_int8, rows * length), 1984 + shift),
+      scales_(size_if(which, is_int8, rows * size_of_real(t)), 1216 + shift),
+      packed_x_(size_if(which, is_heads, packed_bytes()), 192 + shift),
+      packed_y_(size_if(which, is_heads, packed_bytes()), 2624 + shift) {
   with_type(t, [&](auto zero) {
     using S = decltype(zero);
     fill(reinterpret_cast<S*>(x_.data), rows * length, 0, 1, 1);

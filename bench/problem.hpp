@@ -107,8 +107,9 @@ struct packing {
 /// earlier store at the same offset, as if it were the same address.
 class problem {
  public:
-  /// Has the arrays that `which` need.
-  problem(type t, shape s, const std::vector<op>& which);
+  /// Has the arrays that `which` need, `shift` bytes past a multiple of 64 (16: malloc's
+  /// addresses).
+  problem(type t, shape s, const std::vector<op>& which, std::size_t shift = 0);
 
   const type numbers;
   const std::size_t rows, length;
