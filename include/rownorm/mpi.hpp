@@ -109,7 +109,7 @@ void all_reduce(MPI_Comm comm, std::vector<Shard>& shards) {
   constexpr auto most = static_cast<std::size_t>(std::numeric_limits<int>::max() / 8);
   const auto send = [&](std::size_t numbers, MPI_Datatype type, MPI_Op op) {
     for (std::size_t i = 0; i < shards.size(); i += most) {
-      const std::size_t some = std::min(most, shards.size() - i) * numbers;
+      const std::size_t some = (std::min)(most, shards.size() - i) * numbers;
       fail_if_mpi_did(
           MPI_Allreduce(MPI_IN_PLACE, shards.data() + i, static_cast<int>(some), type, op, comm));
     }

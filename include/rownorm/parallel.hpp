@@ -95,9 +95,9 @@ struct runner<par_on<Pool>> {
   /// of a row and all of it `numbers`.
   template <class Body>
   void split(std::size_t count, std::size_t each, std::size_t numbers, const Body& body) const {
-    const std::size_t step = std::max(numbers_per_task / each, std::size_t{1});
+    const std::size_t step = (std::max)(numbers_per_task / each, std::size_t{1});
     const auto task = [step, count, &body](std::size_t i) {
-      body(i * step, std::min((i + 1) * step, count));
+      body(i * step, (std::min)((i + 1) * step, count));
     };
     constexpr bool is_pool = std::is_invocable_v<const Pool&, std::size_t, decltype(task)>;
     static_assert(is_pool,
@@ -123,7 +123,7 @@ struct runner<par_on<Pool>> {
     } else {
       if (n == 0 || count == 0) return;
       const std::size_t blocks = count / rows_per_block + (count % rows_per_block != 0);
-      const std::size_t wave = std::min({blocks, blocks_at_once(gradients)...});
+      const std::size_t wave = (std::min)({blocks, blocks_at_once(gradients)...});
       in_waves(count, n, blocks, wave, body, scratch<T, Gradients>(gradients, count, wave)...);
     }
   }
@@ -131,12 +131,12 @@ struct runner<par_on<Pool>> {
   void in_waves(std::size_t count, std::size_t n, std::size_t blocks, std::size_t wave,
                 const Body& body, Sums... sums) const {
     for (std::size_t first = 0; first < blocks; first += wave) {
-      const std::size_t some = std::min(wave, blocks - first);
-      const std::size_t rows = std::min(some * rows_per_block, count - first * rows_per_block);
+      const std::size_t some = (std::min)(wave, blocks - first);
+      const std::size_t rows = (std::min)(some * rows_per_block, count - first * rows_per_block);
       split(some, rows_per_block * n, rows * n, [&](std::size_t begin, std::size_t end) {
         for (std::size_t b = begin; b < end; ++b) {
           const std::size_t row = (first + b) * rows_per_block;
-          body(row, std::min(row + rows_per_block, count), of_block(sums.sums(b))...);
+          body(row, (std::min)(row + rows_per_block, count), of_block(sums.sums(b))...);
         }
       });
       if (blocks > 1) (put_away(some, sums), ...);
@@ -144,10 +144,10 @@ struct runner<par_on<Pool>> {
     (sums.add_to_gradient(), ...);
   }
 
-  static std::size_t blocks_at_once(none_t) { return std::numeric_limits<std::size_t>::max(); }
+  static std::size_t blocks_at_once(none_t) { return (std::numeric_limits<std::size_t>::max)(); }
   template <class D>
   static std::size_t blocks_at_once(const D& gradient) {
-    return std::max(least_blocks, most_partial_sums / (gradient.count * gradient.length));
+    return (std::max)(least_blocks, most_partial_sums / (gradient.count * gradient.length));
   }
 
   static row_sums<none_t> of_block(row_sums<none_t> sums) { return sums; }
