@@ -289,6 +289,11 @@ TEST(Check, StatisticLength) {
   expect_error(
       {"k"}, [](arguments& a) { a.k = static_cast<std::size_t>(-1); },
       "k is -1, it must be from 1 to 4, the length of the rows of x");
+  // The one that stands for a whole row within.
+  expect_error(
+      {"k"}, [](arguments& a) { a.k = static_cast<std::size_t>(PTRDIFF_MIN); },
+      "k is " + std::to_string(PTRDIFF_MAX) +
+          ", it must be from 1 to 4, the length of the rows of x");
   expect_none({"k"}, [](arguments& a) { a.k = 1; });
   expect_none({"k"}, [](arguments& a) { a.k = 4; });
 }
