@@ -136,10 +136,6 @@ template <class T, class Order>
 ROWNORM_INLINE place<T, Order, past_cache> streamed(place<T, Order, full> at) {
   return {at.i, {}};
 }
-template <class T, class Order>
-ROWNORM_INLINE place<T, Order, std::size_t> streamed(place<T, Order, std::size_t> at) {
-  return at;
-}
 ROWNORM_INLINE bool starts_register(const void* p) {
   return reinterpret_cast<std::uintptr_t>(p) % register_bytes == 0;
 }
