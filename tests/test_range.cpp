@@ -131,6 +131,20 @@ TEST(Range, DoublesThatFloatHoldsAreRounded) {
   }
 }
 
+/// What the gradients say of a dgamma of 16 bits: less than half a step of it goes lost.
+TEST(Range, ASumOf16BitsStopsGrowing) {
+  const matrix<float> ones = matrix<float>::Ones(1, 40), dy = 0.4f * ones;
+  matrix<float> dx(1, 40), wide = 256 * ones;
+  matrix<Eigen::bfloat16> narrow = wide.cast<Eigen::bfloat16>();
+  const matrix<Eigen::bfloat16> before = narrow;
+  for (int call = 0; call < 100; ++call) {
+    rn::rms_norm_backward(dy, ones, rn::none, dx, wide, 0);
+    rn::rms_norm_backward(dy, ones, rn::none, dx, narrow, 0);
+  }
+  EXPECT_TRUE(same_bits(narrow, before));
+  EXPECT_NEAR(wide(0, 0), 296, 0.01f);
+}
+
 template <class T>
 void check_equal_numbers() {
   using limits = std::numeric_limits<T>;
