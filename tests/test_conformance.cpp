@@ -70,7 +70,7 @@ tensor read_tensor(const fs::path& folder, const json& entry) {
   t.shape = entry.at("shape").get<shape>();
   const auto wanted = descr.find(t.dtype);
   if (wanted == descr.end()) throw not_run("numbers of type " + t.dtype);
-  if (file.dtype != wanted->second || file.shape != t.shape)
+  if (file.head.dtype != wanted->second || file.head.shape != t.shape)
     throw std::runtime_error(entry.at("file").get<std::string>() + ": not what the manifest says");
   t.strides = c_strides(t.shape);
   t.bytes = std::move(file.data);
