@@ -18,9 +18,9 @@ namespace detail {
 inline constexpr std::size_t least_streaming_bytes = std::size_t{6} << 20;
 
 /// A y of so many bytes is stored past the cache: x and y together are then as large as the last
-/// cache, or as 64 MiB of it, since a larger one is shared. What reads y next finds a smaller y in
-/// the cache (bench/README.md, "The reader of y"). The environment variable ROWNORM_STREAMING_BYTES
-/// sets another size, of 6 MiB at least.
+/// cache, or as 64 MiB of it, since a larger one is shared. A smaller y stays in the cache for what
+/// reads it next. The environment variable ROWNORM_STREAMING_BYTES sets another size, of 6 MiB at
+/// least.
 ROWNORM_COLD inline std::size_t streaming_bytes() {
   if (const char* const asked = std::getenv("ROWNORM_STREAMING_BYTES"))
     return std::strtoull(asked, nullptr, 10);
