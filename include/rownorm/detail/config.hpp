@@ -35,7 +35,8 @@
 #endif
 
 // The compiler's own 16-bit numbers, which C++23 calls std::float16_t and std::bfloat16_t.
-#if defined(__FLT16_MANT_DIG__)
+// g++ 12 has the first in C++ for x86 alone.
+#if defined(__FLT16_MANT_DIG__) && (defined(__clang__) || defined(__SSE2__) || __GNUC__ >= 13)
 #define ROWNORM_FLOAT16 _Float16
 #endif
 #if defined(__BFLT16_MANT_DIG__) || \
