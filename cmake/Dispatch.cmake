@@ -8,7 +8,8 @@ endif()
 # The best first; each with its flags, after the user's own, of which it takes back the ISA.
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set(isas avx512 avx2 base)
-  set(flags_base -march=x86-64 -mtune=generic -mno-sse3)
+  # Without MMX: g++ 12 copies doubles by its registers, which leaves a caller's long double broken.
+  set(flags_base -march=x86-64 -mtune=generic -mno-sse3 -mno-mmx)
   set(flags_avx2 ${flags_base} -mavx2 -mfma -mf16c)
   set(flags_avx512 ${flags_avx2} -mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
