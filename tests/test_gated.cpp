@@ -96,6 +96,22 @@ TEST(Gated, WordsForGamma) {
   }
 }
 
+// The normalized number is rounded before gamma and the gate.
+TEST(Gated, AfterRoundingBeforeTheGate) {
+  const matrix<Eigen::bfloat16> x = normals<Eigen::bfloat16>(2, 70, 9);
+  const matrix<float> z = normals<float>(2, 70, 10), gamma = normals<float>(1, 70, 11);
+  matrix<Eigen::bfloat16> normalized(2, 70);
+  matrix<float> y(2, 70);
+  rn::rms_norm(x, rn::none, normalized);
+  rn::gated_rms_norm(x, z, rn::after_rounding(gamma), y, 1e-6, rn::norm_first);
+  for (Eigen::Index i = 0; i < 2; ++i)
+    for (Eigen::Index j = 0; j < 70; ++j) {
+      const real gate = exact(z(i, j)) / (1 + std::exp(-exact(z(i, j))));
+      const real expected = exact(normalized(i, j)) * exact(gamma(0, j)) * gate;
+      EXPECT_LE(std::abs(exact(y(i, j)) - expected), 8 * step<float> * std::abs(expected)) << j;
+    }
+}
+
 TYPED_TEST(Gated, MayWriteOverItsInputs) {
   using T = TypeParam;
   for (const std::size_t n : {5u, 64u, 77u, 5000u})
