@@ -53,8 +53,8 @@ struct saved_columns {
 
 // ---------------------------------------------------------------------------------------------
 // Each has find(), which finds the statistic of row i and gives back the number that its factor is
-// made of (the factor itself where it is `known` before the row is read); factors(), which makes
-// those of m rows where they are not known; and again(), the factor of a row that T does not hold.
+// made of, or where it reads no x the factor itself; factors(), which makes those of m rows where x
+// is read; and again(), the factor of a row that T does not hold.
 // ---------------------------------------------------------------------------------------------
 
 /// The k of squares that are of a whole row.
@@ -66,7 +66,7 @@ ROWNORM_INLINE std::size_t partial_length(std::size_t k) {
 
 /// Squares of a row's first k numbers.
 struct found_squares {
-  static constexpr bool reads_x = true;  ///< before the factor is known
+  static constexpr bool reads_x = true;  ///< whether the factor comes of x
   epsilon eps;
   std::size_t k = whole_row;
 
